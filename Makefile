@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`. The machine needs Go, a C compiler, cargo and Python 3.
+#
+# What is not Go lives in .build/, made once: the tokenizers library (cargo, from the pinned Go module's own source)
+# and OpenBLAS (the system's, else the wheel of scipy-openblas32).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+BUILD       := $(CURDIR)/.build
+LIB         := $(BUILD)/lib
+BLAS_WHEEL  := scipy-openblas32==0.3.34.0.0
+export CGO_LDFLAGS := -L$(LIB)
+GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
+
+.PHONY: build demo test check models deps env clean
+
+build: bin/stillhouse
+
+bin/stillhouse: $(LIB)/libtokenizers.a $(LIB)/blas.ready $(GO_FILES)
+	go build -o $@ ./cmd/stillhouse
+
+deps: $(LIB)/libtokenizers.a $(LIB)/blas.ready
+
+$(LIB)/libtokenizers.a: go.mod
+	scripts/build-tokenizers $(BUILD)
+
+$(LIB)/blas.ready: scripts/get-blas
+	scripts/get-blas $(BUILD) '$(BLAS_WHEEL)'
+
+# For a shell of your own: eval "$$(make -s env)"
+env:
+	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
+
+clean:
+	rm -rf bin .build

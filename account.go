@@ -1,0 +1,40 @@
+package stillhouse
+
+import "maps"
+
+// An Account says what became of the rows that went into a stage. It balances when In = Kept + Dropped + Failed.
+type Account struct {
+	In      int64            `json:"in"`
+	Kept    int64            `json:"kept"`
+	Dropped map[string]int64 `json:"dropped"` // rows by reason
+	Failed  map[string]int64 `json:"failed"`  // rows by the kind of their error
+}
+
+// Balanced reports whether every row that went in is accounted for.
+func (a Account) Balanced() bool { return a.In == a.Kept+sum(a.Dropped)+sum(a.Failed) }
+
+// Then is the account of this stage followed by next, seen as one: next must have taken in what this one kept.
+func (a Account) Then(next Account) Account {
+	return Account{In: a.In, Kept: next.Kept, Dropped: plus(a.Dropped, next.Dropped), Failed: plus(a.Failed, next.Failed)}
+}
+
+// Plus adds up two accounts of one stage, such as those of two shards.
+func (a Account) Plus(b Account) Account {
+	return Account{In: a.In + b.In, Kept: a.Kept + b.Kept, Dropped: plus(a.Dropped, b.Dropped), Failed: plus(a.Failed, b.Failed)}
+}
+
+func plus(a, b map[string]int64) map[string]int64 {
+	c := make(map[string]int64, len(a)+len(b))
+	maps.Copy(c, a)
+	for k, n := range b {
+		c[k] += n
+	}
+	return c
+}
+
+func sum(m map[string]int64) (n int64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}

@@ -1,0 +1,74 @@
+// Package kernel is the arithmetic under the student: matrix products by OpenBLAS and fused kernels in C, all fp32.
+//
+// Matrices are row-major slices. Kernels dispatch on the processor at run time and split their rows over [Threads]
+// goroutines in fixed pieces, so that results do not depend on timing.
+package kernel
+
+/*
+#cgo CFLAGS: -O3 -std=gnu11 -I${SRCDIR}/../../.build/include
+#cgo LDFLAGS: -L${SRCDIR}/../../.build/lib -lstillhouse_blas -lm -Wl,-rpath,$ORIGIN/../.build/lib -Wl,-rpath,${SRCDIR}/../../.build/lib
+#include "stillhouse_blas.h"
+
+static void sh_threads(int n) { STILLHOUSE_BLAS(openblas_set_num_threads)(n); }
+
+static void sh_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
+                     float beta, float *c, int ldc) {
+	STILLHOUSE_BLAS(cblas_sgemm)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
+	                             m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+*/
+import "C"
+
+import (
+	"runtime"
+	"sync"
+	"unsafe"
+)
+
+var threads = runtime.NumCPU()
+
+func init() { SetThreads(threads) }
+
+// Threads is the number of threads that products and kernels use.
+func Threads() int { return threads }
+
+// SetThreads sets the number of threads, at least 1. It must not be called while a kernel runs.
+func SetThreads(n int) {
+	threads = max(1, n)
+	C.sh_threads(C.int(threads))
+}
+
+// Gemm computes C = alpha·op(A)·op(B) + beta·C, where op(A) is [m, k], op(B) is [k, n] and C is [m, n]; op transposes
+// when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored.
+func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+	if m == 0 || n == 0 {
+		return
+	}
+	C.sh_sgemm(flag(transA), flag(transB), C.int(m), C.int(n), C.int(k), C.float(alpha), ptr(a), C.int(lda), ptr(b), C.int(ldb), C.float(beta), ptr(c), C.int(ldc))
+}
+
+func flag(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func ptr(s []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceData(s))) }
+
+// Parallel calls do(from, to) for pieces of 0..n, each of at least grain, on up to [Threads] goroutines.
+func Parallel(n, grain int, do func(from, to int)) {
+	pieces := min(threads, (n+grain-1)/max(1, grain))
+	if pieces <= 1 {
+		if n > 0 {
+			do(0, n)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	for p := 1; p < pieces; p++ {
+		wg.Go(func() { do(n*p/pieces, n*(p+1)/pieces) })
+	}
+	do(0, n/pieces)
+	wg.Wait()
+}

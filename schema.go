@@ -1,0 +1,133 @@
+package stillhouse
+
+import "github.com/apache/arrow-go/v18/arrow"
+
+// MessageType is one message of a conversation.
+var MessageType = arrow.StructOf(
+	arrow.Field{Name: "role", Type: arrow.BinaryTypes.String, Nullable: true},
+	arrow.Field{Name: "content", Type: arrow.BinaryTypes.String, Nullable: true},
+)
+
+// ConversationType is a list of messages, as TRL and datasets read it.
+var ConversationType = arrow.ListOf(MessageType)
+
+// ScoreType is what one reward says of a candidate.
+var ScoreType = arrow.StructOf(
+	arrow.Field{Name: "name", Type: arrow.BinaryTypes.String, Nullable: true},
+	arrow.Field{Name: "score", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+	arrow.Field{Name: "verdict", Type: arrow.BinaryTypes.String, Nullable: true},
+	arrow.Field{Name: "evidence", Type: arrow.BinaryTypes.String, Nullable: true},
+)
+
+func text(name string) arrow.Field { return arrow.Field{Name: name, Type: arrow.BinaryTypes.String} }
+
+func optional(name string) arrow.Field {
+	return arrow.Field{Name: name, Type: arrow.BinaryTypes.String, Nullable: true}
+}
+
+func count(name string) arrow.Field {
+	return arrow.Field{Name: name, Type: arrow.PrimitiveTypes.Int32}
+}
+
+var promptFields = []arrow.Field{
+	text("prompt_id"),
+	{Name: "prompt", Type: ConversationType},
+	optional("tools"), // JSON
+	optional("reference"),
+	text("source"),
+	optional("meta"), // JSON
+}
+
+var candidateFields = append(promptFields[:len(promptFields):len(promptFields)],
+	count("sample"),
+	arrow.Field{Name: "completion", Type: ConversationType},
+	optional("reasoning"),
+	optional("tool_calls"), // JSON
+	text("finish_reason"),
+	count("prompt_tokens"),
+	count("completion_tokens"),
+	text("model"),
+	text("request_key"),
+)
+
+var scoredFields = append(candidateFields[:len(candidateFields):len(candidateFields)],
+	arrow.Field{Name: "reward", Type: arrow.PrimitiveTypes.Float64},
+	arrow.Field{Name: "scores", Type: arrow.ListOf(ScoreType)},
+)
+
+// The schemas that flow between the stages. A stage looks columns up by name and passes columns on that it does not
+// know.
+var (
+	PromptSchema    = arrow.NewSchema(promptFields, nil)
+	CandidateSchema = arrow.NewSchema(candidateFields, nil)
+	ScoredSchema    = arrow.NewSchema(scoredFields, nil)
+
+	// SampleSchema is a training row. prompt and completion come first: that is what TRL reads.
+	SampleSchema = arrow.NewSchema([]arrow.Field{
+		{Name: "prompt", Type: ConversationType},
+		{Name: "completion", Type: ConversationType},
+		optional("tools"),
+		text("prompt_id"),
+		count("sample"),
+		{Name: "reward", Type: arrow.PrimitiveTypes.Float64},
+		optional("reasoning"),
+		optional("tool_calls"),
+		text("finish_reason"),
+		count("completion_tokens"),
+		text("model"),
+		text("request_key"),
+		optional("meta"),
+	}, nil)
+)
+
+// DropSchema is the schema of rows that a stage left out: its input rows and why.
+func DropSchema(in *arrow.Schema) *arrow.Schema {
+	return arrow.NewSchema(append(in.Fields(), text("stage"), text("reason"), text("detail")), nil)
+}
+
+// Require is an error that names the first of the columns that in lacks or has with another type than want has.
+func Require(in, want *arrow.Schema, columns ...string) error {
+	for _, name := range columns {
+		f, ok := want.FieldsByName(name)
+		if !ok {
+			return Invalidf("column %q is not a column of this schema: %v", name, names(want))
+		}
+		got, ok := in.FieldsByName(name)
+		switch {
+		case !ok:
+			return Invalidf("column %q is missing: the columns there are %v", name, names(in))
+		case !sameType(f[0].Type, got[0].Type):
+			return Invalidf("column %q is %v, not %v", name, got[0].Type, f[0].Type)
+		}
+	}
+	return nil
+}
+
+// sameType compares types as values are read: the names and nullability that files give to list items don't count.
+func sameType(a, b arrow.DataType) bool {
+	switch a := a.(type) {
+	case *arrow.ListType:
+		b, ok := b.(*arrow.ListType)
+		return ok && sameType(a.Elem(), b.Elem())
+	case *arrow.StructType:
+		b, ok := b.(*arrow.StructType)
+		if !ok || a.NumFields() != b.NumFields() {
+			return false
+		}
+		for i, f := range a.Fields() {
+			if g := b.Field(i); f.Name != g.Name || !sameType(f.Type, g.Type) {
+				return false
+			}
+		}
+		return true
+	default:
+		return arrow.TypeEqual(a, b)
+	}
+}
+
+func names(s *arrow.Schema) (out []string) {
+	for _, f := range s.Fields() {
+		out = append(out, f.Name)
+	}
+	return out
+}

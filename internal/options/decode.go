@@ -1,0 +1,259 @@
+// Package options reads option structs from YAML, strictly: a key that is not there, a value of the wrong type or a key
+// given twice is an error with its line, the key's path and the nearest right key. It also writes the page that
+// documents them.
+package options
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"go.yaml.in/yaml/v3"
+
+	"stillhouse"
+)
+
+// A Problem is one thing that is wrong with a config.
+type Problem struct {
+	Line int    // 1-based
+	Key  string // train.learning_rate
+	Text string
+}
+
+func (p Problem) Error() string {
+	if p.Key == "" {
+		return fmt.Sprintf("line %d: %s", p.Line, p.Text)
+	}
+	return fmt.Sprintf("line %d: %s: %s", p.Line, p.Key, p.Text)
+}
+
+// Decode reads node into the struct that into points to. Every problem found is in the error, one a line, and the
+// error is of kind Invalid. A type that implements yaml.Unmarshaler reads itself.
+func Decode(node *yaml.Node, into any) error {
+	d := &decoder{}
+	d.value(node, reflect.ValueOf(into).Elem(), "")
+	if len(d.problems) == 0 {
+		return nil
+	}
+	lines := make([]string, len(d.problems))
+	for i, p := range d.problems {
+		lines[i] = p.Error()
+	}
+	return stillhouse.Invalidf("%s", strings.Join(lines, "\n"))
+}
+
+// Nearest is a hint at the name most like the wrong one, or a list of the right ones when none is like it.
+func Nearest(wrong string, right []string) string {
+	best, least := "", 1+max(2, len(wrong)/3)
+	for _, name := range right {
+		if d := levenshtein.ComputeDistance(strings.ToLower(wrong), strings.ToLower(name)); d < least {
+			best, least = name, d
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("did you mean %q?", best)
+	case len(right) == 0:
+		return "nothing can stand here"
+	}
+	right = slices.Clone(right)
+	slices.Sort(right)
+	return "what can stand here: " + strings.Join(right, ", ")
+}
+
+type decoder struct{ problems []Problem }
+
+func (d *decoder) wrong(n *yaml.Node, key, format string, args ...any) {
+	d.problems = append(d.problems, Problem{Line: n.Line, Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Tag == "!!null" && v.Kind() != reflect.Struct {
+		return
+	}
+	if v.Kind() == reflect.Pointer {
+		p := reflect.New(v.Type().Elem())
+		d.value(n, p.Elem(), key)
+		v.Set(p)
+		return
+	}
+	if u, ok := v.Addr().Interface().(yaml.Unmarshaler); ok {
+		if err := u.UnmarshalYAML(n); err != nil {
+			d.own(n, key, err)
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.object(n, v, key)
+	case reflect.Slice:
+		d.list(n, v, key)
+	case reflect.Map:
+		d.table(n, v, key)
+	case reflect.Interface:
+		var a any
+		if err := n.Decode(&a); err != nil {
+			d.wrong(n, key, "%v", err)
+			return
+		}
+		if a != nil {
+			v.Set(reflect.ValueOf(a))
+		}
+	default:
+		d.scalar(n, v, key)
+	}
+}
+
+// own takes over the problems of a type that read itself, under this key.
+func (d *decoder) own(n *yaml.Node, key string, err error) {
+	if p, ok := err.(Problem); ok {
+		p.Key = join(key, p.Key)
+		d.problems = append(d.problems, p)
+		return
+	}
+	d.wrong(n, key, "%v", err)
+}
+
+func (d *decoder) object(n *yaml.Node, v reflect.Value, key string) {
+	if n.Tag == "!!null" {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.wrong(n, key, "wants keys and values, not %s", say(n))
+		return
+	}
+	fields := fieldsOf(v)
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, val := n.Content[i], n.Content[i+1]
+		path := join(key, k.Value)
+		if line, twice := seen[k.Value]; twice {
+			d.wrong(k, path, "is there twice, first in line %d", line)
+			continue
+		}
+		seen[k.Value] = k.Line
+		f, ok := fields[k.Value]
+		if !ok {
+			d.wrong(k, path, "is not a key: %s", Nearest(k.Value, keys(fields)))
+			continue
+		}
+		d.value(val, f, path)
+	}
+}
+
+func (d *decoder) list(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.SequenceNode {
+		d.wrong(n, key, "wants a list, not %s", say(n))
+		return
+	}
+	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	for i, item := range n.Content {
+		d.value(item, s.Index(i), fmt.Sprintf("%s[%d]", key, i))
+	}
+	v.Set(s)
+}
+
+func (d *decoder) table(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.MappingNode {
+		d.wrong(n, key, "wants keys and values, not %s", say(n))
+		return
+	}
+	m := reflect.MakeMap(v.Type())
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		item := reflect.New(v.Type().Elem()).Elem()
+		d.value(n.Content[i+1], item, join(key, n.Content[i].Value))
+		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value).Convert(v.Type().Key()), item)
+	}
+	v.Set(m)
+}
+
+var wanted = map[reflect.Kind]string{
+	reflect.Bool: "true or false", reflect.String: "text", reflect.Float32: "a number", reflect.Float64: "a number",
+	reflect.Int: "a whole number", reflect.Int32: "a whole number", reflect.Int64: "a whole number",
+	reflect.Uint: "a whole number from 0", reflect.Uint32: "a whole number from 0", reflect.Uint64: "a whole number from 0",
+}
+
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
+	want := wanted[v.Kind()]
+	if n.Kind != yaml.ScalarNode || !fits(n.Tag, want) || n.Decode(v.Addr().Interface()) != nil {
+		d.wrong(n, key, "wants %s, not %s", want, say(n))
+	}
+}
+
+// fits says whether a scalar of this tag may be read as what is wanted: yaml would make 1 of 1.5, and text of true.
+func fits(tag, want string) bool {
+	switch want {
+	case "text":
+		return tag != "!!bool" && tag != "!!null"
+	case "a number":
+		return tag == "!!float" || tag == "!!int"
+	case "true or false":
+		return tag == "!!bool"
+	default:
+		return tag == "!!int"
+	}
+}
+
+func say(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys and values"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	return fmt.Sprintf("%q", n.Value)
+}
+
+// fieldsOf maps the YAML keys of a struct to its fields; an inline struct's keys count as its own.
+func fieldsOf(v reflect.Value) map[string]reflect.Value {
+	out := map[string]reflect.Value{}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, inline := keyOf(f)
+		switch {
+		case inline:
+			for k, x := range fieldsOf(v.Field(i)) {
+				out[k] = x
+			}
+		case name != "":
+			out[name] = v.Field(i)
+		}
+	}
+	return out
+}
+
+// keyOf is the YAML key of a field, "" when it has none.
+func keyOf(f reflect.StructField) (name string, inline bool) {
+	tag, ok := f.Tag.Lookup("yaml")
+	if !ok || !f.IsExported() {
+		return "", false
+	}
+	name, flags, _ := strings.Cut(tag, ",")
+	if name == "-" {
+		return "", false
+	}
+	return name, strings.Contains(flags, "inline")
+}
+
+func keys(m map[string]reflect.Value) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}
+
+func join(path, key string) string {
+	switch {
+	case path == "":
+		return key
+	case key == "":
+		return path
+	}
+	return path + "." + key
+}

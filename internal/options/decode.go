@@ -11,8 +11,6 @@ import (
 
 	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
-
-	"stillhouse"
 )
 
 // A Problem is one thing that is wrong with a config.
@@ -29,19 +27,56 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("line %d: %s: %s", p.Line, p.Key, p.Text)
 }
 
-// Decode reads node into the struct that into points to. Every problem found is in the error, one a line, and the
-// error is of kind Invalid. A type that implements yaml.Unmarshaler reads itself.
+// Problems are all that was found wrong, in the order of the lines.
+type Problems []Problem
+
+func (ps Problems) Error() string { return ps.In("") }
+
+// In is the text of the problems, one a line, each after the file's name.
+func (ps Problems) In(file string) string {
+	var b strings.Builder
+	for i, p := range ps {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if file != "" {
+			fmt.Fprintf(&b, "%s: ", file)
+		}
+		b.WriteString(p.Error())
+	}
+	return b.String()
+}
+
+// Decode reads node into the struct that into points to. The error is [Problems]: every one that was found. A type
+// that implements yaml.Unmarshaler reads itself; Problems and Problem that it returns are taken over under its key.
 func Decode(node *yaml.Node, into any) error {
 	d := &decoder{}
 	d.value(node, reflect.ValueOf(into).Elem(), "")
 	if len(d.problems) == 0 {
 		return nil
 	}
-	lines := make([]string, len(d.problems))
-	for i, p := range d.problems {
-		lines[i] = p.Error()
+	slices.SortStableFunc(d.problems, func(a, b Problem) int { return a.Line - b.Line })
+	return d.problems
+}
+
+// Locate finds the line of a key's path in a config, or of the longest part of the path that is there.
+func Locate(n *yaml.Node, path string) int {
+	line := n.Line
+	for _, key := range strings.Split(path, ".") {
+		at := -1
+		if n.Kind == yaml.MappingNode {
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == key {
+					at = i
+				}
+			}
+		}
+		if at < 0 {
+			break
+		}
+		line, n = n.Content[at].Line, n.Content[at+1]
 	}
-	return stillhouse.Invalidf("%s", strings.Join(lines, "\n"))
+	return line
 }
 
 // Nearest is a hint at the name most like the wrong one, or a list of the right ones when none is like it.
@@ -63,7 +98,7 @@ func Nearest(wrong string, right []string) string {
 	return "what can stand here: " + strings.Join(right, ", ")
 }
 
-type decoder struct{ problems []Problem }
+type decoder struct{ problems Problems }
 
 func (d *decoder) wrong(n *yaml.Node, key, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: n.Line, Key: key, Text: fmt.Sprintf(format, args...)})
@@ -111,12 +146,20 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 
 // own takes over the problems of a type that read itself, under this key.
 func (d *decoder) own(n *yaml.Node, key string, err error) {
-	if p, ok := err.(Problem); ok {
-		p.Key = join(key, p.Key)
-		d.problems = append(d.problems, p)
+	var ps Problems
+	switch e := err.(type) {
+	case Problem:
+		ps = Problems{e}
+	case Problems:
+		ps = e
+	default:
+		d.wrong(n, key, "%v", err)
 		return
 	}
-	d.wrong(n, key, "%v", err)
+	for _, p := range ps {
+		p.Key = join(key, p.Key)
+		d.problems = append(d.problems, p)
+	}
 }
 
 func (d *decoder) object(n *yaml.Node, v reflect.Value, key string) {

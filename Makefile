@@ -28,6 +28,32 @@ $(LIB)/libtokenizers.a: go.mod
 $(LIB)/blas.ready: scripts/get-blas
 	scripts/get-blas $(BUILD) '$(BLAS_WHEEL)'
 
+# The main job, offline, in minutes: an embedded teacher, best of 8, filters, three students, what each can do.
+demo: build
+	rm -rf runs/demo
+	bin/stillhouse run examples/demo.yaml
+
+test: deps check $(BUILD)/python/ready
+	STILLHOUSE_PYTHON=$(BUILD)/python/bin/python go test ./...
+
+# What a reviewer would not want to look for.
+check: deps
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	go tool staticcheck ./...
+
+# The Python clients that our server is tested with.
+$(BUILD)/python/ready: scripts/requirements-test.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	python3 -m venv $(BUILD)/python
+	$(BUILD)/python/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements-test.txt
+	touch $@
+
+# The demo's teacher and base, from nothing.
+models: build
+	scripts/make-models
+
 # For a shell of your own: eval "$$(make -s env)"
 env:
 	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
@@ -222,6 +223,14 @@ var wanted = map[reflect.Kind]string{
 }
 
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
+	if v.Type() == reflect.TypeFor[time.Duration]() {
+		t, err := time.ParseDuration(n.Value)
+		if n.Kind != yaml.ScalarNode || err != nil {
+			d.wrong(n, key, "wants a duration such as 90s or 5m, not %s", say(n))
+		}
+		v.SetInt(int64(t))
+		return
+	}
 	want := wanted[v.Kind()]
 	if n.Kind != yaml.ScalarNode || !fits(n.Tag, want) || n.Decode(v.Addr().Interface()) != nil {
 		d.wrong(n, key, "wants %s, not %s", want, say(n))

@@ -3,17 +3,19 @@ package options
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
 
 type inner struct {
-	Rate  float64  `yaml:"learning_rate"`
-	Steps int      `yaml:"steps"`
-	Name  string   `yaml:"name"`
-	On    *bool    `yaml:"on"`
-	List  []string `yaml:"list"`
+	Rate  float64       `yaml:"learning_rate"`
+	Steps int           `yaml:"steps"`
+	Name  string        `yaml:"name"`
+	On    *bool         `yaml:"on"`
+	List  []string      `yaml:"list"`
+	Wait  time.Duration `yaml:"wait"`
 }
 
 type outer struct {
@@ -43,12 +45,12 @@ func parse(t *testing.T, text string) *yaml.Node {
 
 func TestDecode(t *testing.T) {
 	var got outer
-	err := Decode(parse(t, "train: {learning_rate: 8e-5, steps: 3, name: 007, on: false, list: [a, b]}\nextra: {k: 1}\nown: x\n"), &got)
+	err := Decode(parse(t, "train: {learning_rate: 8e-5, steps: 3, name: 007, on: false, list: [a, b], wait: 90s}\nextra: {k: 1}\nown: x\n"), &got)
 	if err != nil {
 		t.Fatal(err)
 	}
 	off := false
-	want := outer{Train: inner{8e-5, 3, "007", &off, []string{"a", "b"}}, Extra: map[string]any{"k": 1}, Own: own{"x"}}
+	want := outer{Train: inner{8e-5, 3, "007", &off, []string{"a", "b"}, 90 * time.Second}, Extra: map[string]any{"k": 1}, Own: own{"x"}}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(own{})); d != "" {
 		t.Error(d)
 	}
@@ -57,12 +59,13 @@ func TestDecode(t *testing.T) {
 func TestDecodeProblems(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown, with the nearest", "train: {learning_rte: 1}", `line 1: train.learning_rte: is not a key: did you mean "learning_rate"?`},
-		{"unknown, nothing near", "train:\n  zzzzzzzzzzz: 1", `line 2: train.zzzzzzzzzzz: is not a key: what can stand here: learning_rate, list, name, on, steps`},
+		{"unknown, nothing near", "train:\n  zzzzzzzzzzz: 1", `line 2: train.zzzzzzzzzzz: is not a key: what can stand here: learning_rate, list, name, on, steps, wait`},
 		{"text for a number", "train: {steps: many}", `line 1: train.steps: wants a whole number, not "many"`},
 		{"a fraction for a whole number", "train: {steps: 1.5}", `line 1: train.steps: wants a whole number, not "1.5"`},
 		{"a quoted number", `train: {learning_rate: "1"}`, `line 1: train.learning_rate: wants a number, not "1"`},
 		{"a list for text", "train: {name: [a]}", `line 1: train.name: wants text, not a list`},
 		{"text for keys", "train: hello", `line 1: train: wants keys and values, not "hello"`},
+		{"a bare number for a duration", "train: {wait: 5}", `line 1: train.wait: wants a duration such as 90s or 5m, not "5"`},
 		{"twice", "train: {steps: 1, steps: 2}", `line 1: train.steps: is there twice, first in line 1`},
 		{"a type's own problem", "own: bad", `line 1: own.part: is bad`},
 		{"all at once", "train: {stepz: 1}\nextre: {}", "line 1: train.stepz: is not a key: did you mean \"steps\"?\nline 2: extre: is not a key: did you mean \"extra\"?"},

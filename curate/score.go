@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -168,6 +169,7 @@ func (s scorer) ask(ctx context.Context, c stillhouse.Candidate) stillhouse.Scor
 		score = stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", s.timeout)}
 	}
 	score.Name = s.name
+	score.Evidence = strings.ToValidUTF8(score.Evidence, "\uFFFD")
 	switch score.Verdict {
 	case stillhouse.Right, stillhouse.Wrong, stillhouse.Unparsable:
 	case stillhouse.Timeout, stillhouse.Errored:

@@ -163,14 +163,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if err := a.gate.enter(ctx); err != nil {
 		return samples, nil, err
 	}
-	inside := true
-	leave := func() {
-		if inside {
-			a.gate.leave()
-			inside = false
-		}
-	}
-	defer leave()
+	defer a.gate.leave() // not before the answer is stored: what a kill can cost is bounded by the slots
 	if left, err = a.lookUp(ctx, q, samples, out); err != nil || len(left) == 0 {
 		return left, nil, err
 	}
@@ -181,7 +174,6 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	}
 	a.tally.add(func(c *Counters) { c.Requests++ })
 	t, r, err := a.endpoint.send(ctx, body)
-	leave()
 	if failed, ok := err.(*failure); ok {
 		failed.n = len(asked)
 		return left, failed, nil

@@ -93,7 +93,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := OpenStore(ctx, o.Store)
+	store, err := OpenStore(context.WithoutCancel(ctx), o.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +140,8 @@ func (d *Distill) Requests() Counters {
 
 // Process asks for the answers to a batch of prompts and emits them in order.
 func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
-	if batch.NumRows() == 0 {
-		return nil
+	if err := ctx.Err(); err != nil || batch.NumRows() == 0 {
+		return err
 	}
 	prompts, err := stillhouse.Prompts(batch)
 	if err != nil {

@@ -20,9 +20,12 @@ type jsonl struct {
 	r     *bufio.Reader
 	line  int
 	names []string // of all columns so far, in the order in which they were seen
+	known map[string]bool
 }
 
-func newJSONL(f io.ReadCloser) *jsonl { return &jsonl{Closer: f, r: bufio.NewReaderSize(f, 1<<16)} }
+func newJSONL(f io.ReadCloser) *jsonl {
+	return &jsonl{Closer: f, r: bufio.NewReaderSize(f, 1<<16), known: map[string]bool{}}
+}
 
 func (j *jsonl) place() string { return fmt.Sprintf("line %d", j.line) }
 
@@ -52,7 +55,8 @@ func (j *jsonl) next() (row, error) {
 		}
 		var fresh []string
 		for name := range values {
-			if !slices.Contains(j.names, name) {
+			if !j.known[name] {
+				j.known[name] = true
 				fresh = append(fresh, name)
 			}
 		}

@@ -119,20 +119,21 @@ func (p *parquetRows) next() (row, error) {
 		}
 		p.batch, p.at = p.rows.RecordBatch(), 0
 	}
+	i := p.at
+	p.at++
+	p.row++
 	values := make(row, len(p.want))
 	for _, name := range p.want {
 		at := p.batch.Schema().FieldIndices(name)
 		if len(at) == 0 {
 			return nil, fmt.Errorf("column %q cannot be read", name)
 		}
-		v, err := value(p.batch.Column(at[0]), p.at)
+		v, err := value(p.batch.Column(at[0]), i)
 		if err != nil {
-			return nil, fmt.Errorf("row %d, column %q: %w", p.row+1, name, err)
+			return nil, badf("column %q: %w", name, err)
 		}
 		values[name] = v
 	}
-	p.at++
-	p.row++
 	return values, nil
 }
 

@@ -239,10 +239,10 @@ var errDuplicate = errors.New("the same prompt")
 func (c *collector) prompt(values row, r rowReader) (stillhouse.Prompt, error) {
 	o := c.o
 	p := stillhouse.Prompt{Source: o.Source}
+	if _, ok := values[o.Prompt]; !ok && !slices.Contains(r.columns(), o.Prompt) {
+		return p, badf("there is no column %q (prompts.prompt): the columns there are %s", o.Prompt, strings.Join(r.columns(), ", "))
+	}
 	for _, name := range o.columns() {
-		if _, ok := values[name]; !ok && !slices.Contains(r.columns(), name) {
-			return p, badf("there is no column %q: the columns there are %s", name, strings.Join(r.columns(), ", "))
-		}
 		if !validText(values[name]) {
 			return p, badf("column %q is not valid UTF-8", name)
 		}

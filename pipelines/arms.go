@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
@@ -20,28 +21,17 @@ func (r *run) train(ctx context.Context) error {
 	if r.config.Train == nil {
 		return nil
 	}
-	kept, err := r.dir.Source("kept")
+	n, err := r.fit(ctx, "kept", r.studentOf(curatedArm), "train")
 	if err != nil {
-		return err
-	}
-	a, err := r.fit(ctx, kept, r.studentOf(curatedArm), "train")
-	if err != nil {
-		return err
-	}
-	if err := r.dir.Book("train", a); err != nil {
 		return err
 	}
 	if r.config.Eval == nil || !slices.Contains(r.config.Eval.Arms, uncuratedArm) {
 		return nil
 	}
-	if err := r.draw(ctx, int(a.In)); err != nil {
+	if err := r.draw(ctx, n); err != nil {
 		return err
 	}
-	drawn, err := r.dir.Source(uncuratedRows)
-	if err != nil {
-		return err
-	}
-	_, err = r.fit(ctx, drawn, r.studentOf(uncuratedArm), "train uncurated")
+	_, err = r.fit(ctx, uncuratedRows, r.studentOf(uncuratedArm), "arms/uncurated/train")
 	return err
 }
 
@@ -61,8 +51,9 @@ func (r *run) studentOf(arm string) string {
 
 // draw lays down n rows for the control arm.
 func (r *run) draw(ctx context.Context, n int) error {
-	if r.dir.Complete(uncuratedRows) {
-		return nil
+	sink := r.dir.Sink(uncuratedRows, uncuratedRows)
+	if _, done, err := sink.Done(0); err != nil || done {
+		return err
 	}
 	src, err := r.dir.Source("candidates")
 	if err != nil {
@@ -81,28 +72,46 @@ func (r *run) draw(ctx context.Context, n int) error {
 		}
 		all = append(all, rows...)
 	}
-	rows := curate.Uncurated(all, n, r.config.Train.SeedOrDefault())
+	rows := curate.Uncurated(all, n, *r.config.Train.Seed)
 	batch := stillhouse.SampleBatch(memory.DefaultAllocator, rows)
 	defer batch.Release()
-	a := stillhouse.Account{In: int64(len(rows)), Kept: int64(len(rows))}
-	if err := r.dir.Sink(uncuratedRows, uncuratedRows).Write(ctx, 0, stillhouse.Shard{Kept: batch, Account: a}); err != nil {
-		return err
-	}
-	return r.dir.SetComplete(uncuratedRows)
+	return sink.Write(ctx, 0, stillhouse.Shard{Kept: batch, Account: stillhouse.Account{In: int64(len(rows)), Kept: int64(len(rows))}})
 }
 
-// fit trains one student, unless it is there.
-func (r *run) fit(ctx context.Context, rows stillhouse.Source, dir, label string) (stillhouse.Account, error) {
-	if done, err := trained(dir); err != nil {
-		return stillhouse.Account{}, err
-	} else if done != nil {
-		return done.Account, nil
-	}
-	result, err := train.Fit(ctx, *r.config.Train, rows, dir, train.UI{Out: r.ui.Out, Terminal: r.ui.Terminal})
+// fit trains one student on a folder of samples, unless it is there, books the rows, and returns how many there were.
+func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
+	in, err := r.dir.Source(from)
 	if err != nil {
-		return stillhouse.Account{}, fmt.Errorf("%s: %w", label, err)
+		return 0, err
 	}
-	return result.Account, nil
+	s, err := train.Load(ctx, *r.config.Train)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	examples, shard, err := encode(ctx, s, in)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", stage, err)
+	}
+	defer releaseLeft(shard)
+	done, err := trained(dir)
+	if err != nil {
+		return 0, err
+	}
+	if done == nil {
+		if _, err := s.Train(ctx, examples, dir, train.UI{Out: r.ui.Out, Terminal: r.ui.Terminal}); err != nil {
+			return 0, fmt.Errorf("%s: %w", stage, err)
+		}
+	}
+	return int(shard.Account.In), r.dir.Book(ctx, stage, shard)
+}
+
+func releaseLeft(s stillhouse.Shard) {
+	for _, rows := range []arrow.RecordBatch{s.Dropped, s.Failed} {
+		if rows != nil {
+			rows.Release()
+		}
+	}
 }
 
 // eval asks every arm's student the held-out problems.
@@ -119,18 +128,20 @@ func (r *run) eval(ctx context.Context) error {
 }
 
 // selection sums up what the selection did; nil when nothing was scored.
-func selection(d *rundir.Dir) (*curate.Summary, error) {
-	scored, err := scoredRows(d, "scored")
+func selection(ctx context.Context, d *rundir.Dir, c *Config) (*curate.Summary, error) {
+	scored, err := scoredRows(ctx, d, "scored")
 	if err != nil || len(scored) == 0 {
 		return nil, err
 	}
-	s := curate.Summarise(scored)
+	t := curate.NewTally(c.Curate.Select)
+	t.Add(scored)
+	s := t.Summary()
 	return &s, nil
 }
 
 // scoredRows reads all rows of a folder of scored candidates; none when it isn't there.
-func scoredRows(d *rundir.Dir, name string) ([]stillhouse.Scored, error) {
-	if !d.Has(name) {
+func scoredRows(ctx context.Context, d *rundir.Dir, name string) ([]stillhouse.Scored, error) {
+	if !exists(d.Path(name, "part-00000.parquet")) {
 		return nil, nil
 	}
 	src, err := d.Source(name)
@@ -139,7 +150,7 @@ func scoredRows(d *rundir.Dir, name string) ([]stillhouse.Scored, error) {
 	}
 	var all []stillhouse.Scored
 	for i := range src.Shards() {
-		batch, err := src.Read(context.Background(), i, memory.DefaultAllocator)
+		batch, err := src.Read(ctx, i, memory.DefaultAllocator)
 		if err != nil {
 			return nil, err
 		}

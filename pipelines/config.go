@@ -26,8 +26,8 @@ type Config struct {
 	Name    string                 `yaml:"name" doc:"The run's name: it lies in runs/NAME. By default the config file's name."`
 	Prompts distill.PromptsOptions `yaml:"prompts" doc:"Where the prompts come from."`
 	Distill distill.Options        `yaml:"distill" doc:"The teacher, and how it is asked."`
-	Curate  curate.Options         `yaml:"curate" doc:"How candidates are scored, and which are kept."`
-	Filter  filter.Rules           `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
+	Curate  curate.Config          `yaml:"curate" doc:"How candidates are scored, and which are kept."`
+	Filter  []filter.RuleEntry     `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
 	Train   *train.Options         `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
 	Eval    *EvalOptions           `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
 }
@@ -61,7 +61,7 @@ func LoadTraining(path string) (*TrainingConfig, error) {
 		if err := under("train", c.Train.Validate()); err != nil {
 			return err
 		}
-		if c.Train.Data == nil {
+		if c.Train.Data.Path == "" {
 			return stillhouse.Invalidf("train.data: is missing: say which rows to train on, as data: {path: rows.jsonl}")
 		}
 		return nil
@@ -92,7 +92,10 @@ func load(path string, into any, finish func() error) error {
 		return stillhouse.Invalidf("%s: %v", path, err)
 	}
 	if err := finish(); err != nil {
-		key, _, _ := strings.Cut(err.Error(), ":")
+		key := err.Error()
+		if i := strings.IndexAny(key, ": "); i > 0 {
+			key = key[:i]
+		}
 		return &stillhouse.Error{Kind: stillhouse.Invalid, Err: fmt.Errorf("%s: line %d: %w", path, options.Locate(root, key), err)}
 	}
 	return nil
@@ -119,7 +122,7 @@ func (c *Config) EnsureDefaults() {
 	c.Prompts.EnsureDefaults()
 	c.Distill.EnsureDefaults()
 	c.Curate.EnsureDefaults()
-	c.Filter.EnsureDefaults()
+	(&filter.Filter{Rules: c.Filter}).EnsureDefaults()
 	if c.Train != nil {
 		c.Train.EnsureDefaults()
 	}
@@ -140,7 +143,7 @@ func (c *Config) Validate() error {
 		{"prompts", c.Prompts.Validate()},
 		{"distill", c.Distill.Validate()},
 		{"curate", c.Curate.Validate()},
-		{"filter", c.Filter.Validate()},
+		{"filter", (&filter.Filter{Rules: c.Filter}).Validate()},
 	} {
 		if err := under(part.key, part.err); err != nil {
 			return err
@@ -150,7 +153,7 @@ func (c *Config) Validate() error {
 		if err := under("train", c.Train.Validate()); err != nil {
 			return err
 		}
-		if c.Train.Data != nil {
+		if c.Train.Data.Path != "" {
 			return stillhouse.Invalidf("train.data: a run trains on what it kept: take this key out, or use `stillhouse train`")
 		}
 	}

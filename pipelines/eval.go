@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
+	"path"
 	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -83,27 +83,40 @@ func (o *EvalOptions) Validate() error {
 			return stillhouse.Invalidf("arms: %q is there twice", arm)
 		}
 	}
-	_, err := curate.Rewards(o.Reward)
-	return err
+	return o.score().Validate()
+}
+
+// score is the stage that says which answers are right.
+func (o *EvalOptions) score() *curate.Score {
+	s := &curate.Score{Rewards: []curate.RewardEntry{{Kind: o.Reward}}}
+	s.EnsureDefaults()
+	return s
 }
 
 // Arm is what one student can do.
 type Arm struct {
-	N       int `json:"n"`       // problems
-	Samples int `json:"samples"` // answers drawn for each
-	accuracy.Estimate
-	Greedy float64 `json:"greedy"` // share of problems whose greedy answer is right
+	N        int     `json:"n"`        // problems
+	Samples  int     `json:"samples"`  // answers drawn for each
+	Accuracy float64 `json:"accuracy"` // mean over the problems of the share of right samples
+	Low      float64 `json:"low"`      // of the 95 % interval
+	High     float64 `json:"high"`
+	Greedy   float64 `json:"greedy"` // share of problems whose greedy answer is right
+}
+
+// Evaluation is what the students can do.
+type Evaluation struct {
+	Arms       map[string]Arm     `json:"arms"`
+	Difference *accuracy.Estimate `json:"difference,omitempty"` // curated minus uncurated, on the same problems
 }
 
 // evaluate asks an arm's model every problem and scores the answers: evals/ARM/candidates, evals/ARM/scored.
 func (r *run) evaluate(ctx context.Context, arm, model string) error {
-	o := r.config.Eval
-	folder := filepath.Join("evals", arm)
+	o, folder := r.config.Eval, path.Join("evals", arm)
 	problems, err := r.dir.Source("evals/prompts")
 	if err != nil {
 		return err
 	}
-	rewards, err := curate.Rewards(o.Reward)
+	rows, err := r.kept("evals/prompts")
 	if err != nil {
 		return err
 	}
@@ -113,75 +126,73 @@ func (r *run) evaluate(ctx context.Context, arm, model string) error {
 	}
 	defer m.Close()
 	ask := &Answer{Samples: o.Samples, Temperature: *o.Temperature, TopP: 1, MaxTokens: o.MaxTokens, Seed: o.Seed, Model: arm, model: m}
-	if _, err := r.step(ctx, "eval "+arm, problems, ask, folder+"/candidates"); err != nil {
+	if _, err := r.step(ctx, problems, rows*ask.Fanout(), ask, folder+"/candidates", folder+"/answer"); err != nil {
 		return err
 	}
-	answers, err := r.dir.Source(folder + "/candidates")
-	if err != nil {
-		return err
-	}
-	_, err = r.step(ctx, "score "+arm, answers, &curate.Score{Rewards: rewards}, folder+"/scored")
-	return err
+	return r.next(ctx, folder+"/candidates", o.score(), folder+"/scored", folder+"/score")
 }
 
 // evaluation computes what the arms can do from their scored answers; nil when there are none.
-func evaluation(d *rundir.Dir) (*Evaluation, error) {
+func evaluation(ctx context.Context, d *rundir.Dir) (*Evaluation, error) {
 	e := &Evaluation{Arms: map[string]Arm{}}
-	shares := map[string][]float64{}
+	tallies := map[string][]accuracy.Tally{}
 	for _, arm := range allArms {
-		rows, err := scoredRows(d, filepath.Join("evals", arm, "scored"))
+		rows, err := scoredRows(ctx, d, path.Join("evals", arm, "scored"))
 		if err != nil {
 			return nil, err
 		}
 		if len(rows) == 0 {
 			continue
 		}
-		a, share := measure(rows)
-		e.Arms[arm], shares[arm] = a, share
-		e.order = append(e.order, arm)
+		if e.Arms[arm], tallies[arm], err = measure(rows); err != nil {
+			return nil, fmt.Errorf("evals/%s: %w", arm, err)
+		}
 	}
-	if len(e.order) == 0 {
+	if len(e.Arms) == 0 {
 		return nil, nil
 	}
-	if c, u := shares[curatedArm], shares[uncuratedArm]; len(c) > 0 && len(c) == len(u) {
-		diff := accuracy.Paired(c, u)
-		e.Difference = &diff
+	if c, u := tallies[curatedArm], tallies[uncuratedArm]; len(c) > 0 && len(u) > 0 {
+		d, err := accuracy.Difference(c, u)
+		if err != nil {
+			return nil, err
+		}
+		e.Difference = &d
 	}
 	return e, nil
 }
 
-// measure turns an arm's scored answers, in the order of the problems, into its accuracy and the share of right
-// answers for each problem.
-func measure(rows []stillhouse.Scored) (Arm, []float64) {
-	var shares []float64
-	var greedy, drawn, right int
+// measure counts an arm's scored answers, which stand in the order of the problems.
+func measure(rows []stillhouse.Scored) (Arm, []accuracy.Tally, error) {
+	var tallies []accuracy.Tally
+	greedy := 0
 	for i, row := range rows {
-		isRight := row.Scores[0].Verdict == stillhouse.Right
-		if row.Sample == greedySample {
-			if isRight {
-				greedy++
-			}
-		} else {
-			drawn++
-			if isRight {
-				right++
-			}
+		if i == 0 || rows[i-1].ID != row.ID {
+			tallies = append(tallies, accuracy.Tally{})
 		}
-		if i+1 == len(rows) || rows[i+1].ID != row.ID {
-			shares = append(shares, float64(right)/float64(max(1, drawn)))
-			if i+1 < len(rows) {
-				drawn, right = 0, 0
-			}
+		t := &tallies[len(tallies)-1]
+		right := 0
+		if row.Scores[0].Verdict == stillhouse.Right {
+			right = 1
+		}
+		if row.Sample == greedySample {
+			greedy += right
+		} else {
+			t.Samples++
+			t.Right += right
 		}
 	}
-	return Arm{N: len(shares), Samples: drawn, Estimate: accuracy.Mean(shares), Greedy: float64(greedy) / float64(len(shares))}, shares
+	e, err := accuracy.Of(tallies)
+	return Arm{N: len(tallies), Samples: tallies[0].Samples, Accuracy: e.Value, Low: e.Low, High: e.High, Greedy: float64(greedy) / float64(len(tallies))}, tallies, err
 }
 
 func (e *Evaluation) writeText(w io.Writer) {
 	t := newTable(w)
 	t.AppendHeader(table.Row{"student", "problems", "samples", "right when sampled", "95 % interval", "right when greedy"})
-	for _, name := range e.order {
-		a := e.Arms[name]
+	for _, name := range allArms {
+		a, ok := e.Arms[name]
+		if !ok {
+			continue
+		}
 		t.AppendRow(table.Row{name, a.N, a.Samples, percent(a.Accuracy), percent(a.Low) + " to " + percent(a.High), percent(a.Greedy)})
 	}
 	t.Render()

@@ -21,11 +21,14 @@ type Exported struct {
 // Export copies the kept rows of a run to dir as a dataset: data/train-00000-of-0000N.parquet and a README.md. It does
 // not write over anything.
 func Export(ctx context.Context, run, dir string) (*Exported, error) {
-	d, err := rundir.Read(run)
+	c, err := Load(filepath.Join(run, rundir.ConfigFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s is no run: %w", run, err)
+	}
+	d, err := rundir.View(run, rundir.Options{Fanout: c.fanout()})
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
 	kept, err := d.Source("kept")
 	if err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func Export(ctx context.Context, run, dir string) (*Exported, error) {
 		}
 		e.Files = append(e.Files, name)
 	}
-	r, err := report(d)
+	r, err := report(ctx, d, c)
 	if err != nil {
 		return nil, err
 	}

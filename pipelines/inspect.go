@@ -36,11 +36,10 @@ type Folder struct {
 
 // Inspect looks into a run.
 func Inspect(ctx context.Context, dir string, o InspectOptions) (*Inspection, error) {
-	d, err := rundir.Read(dir)
+	d, err := rundir.View(dir, rundir.Options{})
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
 	in := &Inspection{Run: d.Path()}
 	names, err := d.Names()
 	if err != nil {

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
-	"stillhouse/internal/accuracy"
 	"stillhouse/internal/rundir"
 	"stillhouse/train"
 )
@@ -28,7 +28,8 @@ type Report struct {
 	Train     *train.Result    `json:"train,omitempty"`
 	Eval      *Evaluation      `json:"eval,omitempty"`
 
-	steps []string
+	steps      []string
+	unbalanced error
 }
 
 // Books are a step's account and whether it balances.
@@ -37,41 +38,36 @@ type Books struct {
 	Balanced bool `json:"balanced"`
 }
 
-// Evaluation is what the students can do.
-type Evaluation struct {
-	Arms       map[string]Arm       `json:"arms"`
-	Difference *accuracy.Difference `json:"difference,omitempty"` // curated minus uncurated
-
-	order []string
-}
-
-// ReadReport reads the report of a run.
-func ReadReport(dir string) (*Report, error) {
-	d, err := rundir.Read(dir)
+// ReadReport reads the report of a run, also of one that is not done.
+func ReadReport(ctx context.Context, dir string) (*Report, error) {
+	c, err := Load(filepath.Join(dir, rundir.ConfigFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s is no run: %w", dir, err)
+	}
+	d, err := rundir.View(dir, rundir.Options{Fanout: c.fanout()})
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
-	return report(d)
+	return report(ctx, d, c)
 }
 
-func report(d *rundir.Dir) (*Report, error) {
-	ledger, err := d.Ledger()
-	if err != nil {
+func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
+	ledger, err := d.Check(ctx)
+	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err}
+	if err != nil && !errors.Is(err, stillhouse.ErrUnbalanced) {
 		return nil, err
 	}
-	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, steps: ledger.Steps()}
-	for _, step := range r.steps {
-		a := ledger.Account(step)
-		r.Ledger[step] = Books{a, a.Balanced()}
+	for _, e := range ledger.Entries {
+		r.steps = append(r.steps, e.Step)
+		r.Ledger[e.Step] = Books{e.Account, e.Account.Balanced()}
 	}
-	if r.Selection, err = selection(d); err != nil {
+	if r.Selection, err = selection(ctx, d, c); err != nil {
 		return nil, err
 	}
-	if r.Train, err = trained(filepath.Join(d.Path(), "student")); err != nil {
+	if r.Train, err = trained(d.Path("student")); err != nil {
 		return nil, err
 	}
-	if r.Eval, err = evaluation(d); err != nil {
+	if r.Eval, err = evaluation(ctx, d); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -93,15 +89,9 @@ func trained(dir string) (*train.Result, error) {
 	return &r, nil
 }
 
-// Balanced is an error when a step's books do not balance.
-func (r *Report) Balanced() error {
-	for _, step := range r.steps {
-		if b := r.Ledger[step]; !b.Balanced {
-			return fmt.Errorf("%s: %w: %d rows in, %d kept, %d dropped, %d failed", step, stillhouse.ErrUnbalanced, b.In, b.Kept, count(b.Dropped), count(b.Failed))
-		}
-	}
-	return nil
-}
+// Balanced is an error when the books do not balance, within a step or from one to the next, or when the shards do not
+// hold what they say.
+func (r *Report) Balanced() error { return r.unbalanced }
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
@@ -113,8 +103,13 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	t.Render()
 	if s := r.Selection; s != nil {
-		fmt.Fprintln(w)
-		fmt.Fprintln(w, s)
+		fmt.Fprintf(w, "\nSelection: %d of %d candidates kept, for %d of %d prompts; right by %s: %s of the candidates", s.Kept, s.Candidates, s.KeptPrompts, s.Prompts, s.Judge, percent(s.RightShare))
+		for _, k := range slices.Sorted(maps.Keys(s.PassAt)) {
+			if k > 1 {
+				fmt.Fprintf(w, ", at least one of %d: %s", k, percent(s.PassAt[k]))
+			}
+		}
+		fmt.Fprintln(w, ".")
 	}
 	if tr := r.Train; tr != nil {
 		fmt.Fprintf(w, "\nTraining: %d updates, %d tokens, %.0f tokens/s, loss %.4f → %.4f.\n", tr.Steps, tr.Tokens, tr.TokensPerS, tr.LossFirst, tr.LossLast)

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
-	"stillhouse/curate"
 	"stillhouse/distill"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
@@ -26,8 +26,8 @@ type RunOptions struct {
 	UI   UI
 }
 
-// Steps are the steps of a run, by the keys of their config.
-var Steps = []string{"prompts", "distill", "curate", "filter", "train", "eval"}
+// free are the keys that may differ when a run goes on: they don't change what comes out.
+var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env"}
 
 // A run is a pipeline at work on its directory.
 type run struct {
@@ -38,7 +38,7 @@ type run struct {
 
 // Run runs a pipeline, or goes on with it where it was stopped, and returns its report.
 //
-//	prompts/ ─distill─▶ candidates/ ─score─▶ scored/ ─curate─▶ samples/ ─filter─▶ kept/ ─train─▶ student/ ─▶ evals/
+//	prompts/ ─distill─▶ candidates/ ─score─▶ scored/ ─curate─▶ samples/ ─filter─▶ kept/ ─train─▶ student/ ─eval─▶ evals/
 func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
 	r, err := start(ctx, c, o)
 	if err != nil {
@@ -49,14 +49,17 @@ func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
+		if _, err := r.dir.WriteLedger(); err != nil {
+			return nil, err
+		}
 	}
-	return report(r.dir)
+	return report(ctx, r.dir, c)
 }
 
-// start opens the run's directory and checks all that can be wrong before anything is asked of the teacher.
+// start checks all that can be wrong before anything is asked of the teacher, and opens the run's directory.
 func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
-	if o.From != "" && !slices.Contains(Steps[1:], o.From) {
-		return nil, stillhouse.Invalidf("--from %s: there is no such step: %s", o.From, options.Nearest(o.From, Steps[1:]))
+	if o.From != "" && !slices.Contains(rundir.Steps, o.From) {
+		return nil, stillhouse.Invalidf("--from %s: there is no such step: %s", o.From, options.Nearest(o.From, rundir.Steps))
 	}
 	if err := c.Check(ctx); err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	if o.Runs == "" {
 		o.Runs = "runs"
 	}
-	dir, err := rundir.Open(filepath.Join(o.Runs, c.Name), resolved, rundir.Options{From: o.From})
+	dir, err := rundir.Open(filepath.Join(o.Runs, c.Name), resolved, rundir.Options{From: o.From, Free: free, Fanout: c.fanout()})
 	if err != nil {
 		return nil, err
 	}
@@ -76,25 +79,42 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	return &run{config: c, dir: dir, ui: o.UI}, nil
 }
 
+func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples} }
+
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
 func (c *Config) Check(ctx context.Context) error {
-	stages := []stillhouse.Stage{distill.New(c.Distill), &curate.Score{Rewards: c.Curate.Rewards}, &curate.Select{Options: c.Curate.Select}, &filter.Filter{Rules: c.Filter}}
+	score, choose := c.Curate.Stages()
+	stages := []stillhouse.Stage{&distill.Distill{Options: c.Distill}, score, choose, &filter.Filter{Rules: c.Filter}}
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
 		return err
 	}
-	if _, _, err := distill.ReadPrompts(c.Prompts); err != nil {
+	if c.Prompts.Reference == "" {
+		if names := score.NeedsReference(); len(names) > 0 {
+			return stillhouse.Invalidf("reward %q compares with a reference answer: name the column that holds it, as prompts.reference", names[0])
+		}
+	}
+	if c.Distill.Endpoint != distill.Embedded {
+		if _, err := c.Distill.APIKey(); err != nil {
+			return err
+		}
+	}
+	if _, err := distill.ReadPrompts(ctx, c.Prompts); err != nil {
 		return err
 	}
 	if c.Eval != nil {
-		if _, _, err := distill.ReadPrompts(c.Eval.PromptsOptions); err != nil {
+		if _, err := distill.ReadPrompts(ctx, c.Eval.PromptsOptions); err != nil {
 			return fmt.Errorf("eval: %w", err)
 		}
 	}
 	if c.Train == nil {
 		return nil
 	}
-	return train.Check(ctx, *c.Train)
+	s, err := train.Load(ctx, *c.Train)
+	if err != nil {
+		return err
+	}
+	return s.Close()
 }
 
 // shardPrompts is the number of prompts a shard. It is part of the run's format: a resumed run cuts as it did before.
@@ -110,31 +130,75 @@ func (r *run) prompts(ctx context.Context) error {
 	return r.writePrompts(ctx, "evals/prompts", r.config.Eval.PromptsOptions)
 }
 
-// writePrompts lays down the prompts as shards. The source file is read once in a run's life.
+// writePrompts lays down the prompts of a file as shards. A run that goes on must find the same prompts in it.
 func (r *run) writePrompts(ctx context.Context, name string, o distill.PromptsOptions) error {
-	if r.dir.Complete(name) {
-		return nil
-	}
-	rows, account, err := distill.ReadPrompts(o)
+	read, err := distill.ReadPrompts(ctx, o)
 	if err != nil {
 		return err
 	}
 	sink := r.dir.Sink(name, name)
-	for i := 0; i == 0 || i*shardPrompts < len(rows); i++ {
-		part := rows[i*shardPrompts : min((i+1)*shardPrompts, len(rows))]
-		a := stillhouse.Account{In: int64(len(part)), Kept: int64(len(part))}
-		if i == 0 { // rows that were skipped are booked with the first shard
-			lost := account.In - account.Kept
-			a.In, a.Dropped = a.In+lost, account.Dropped
+	for i := 0; i == 0 || i*shardPrompts < len(read.Rows); i++ {
+		part := read.Rows[i*shardPrompts : min((i+1)*shardPrompts, len(read.Rows))]
+		shard := stillhouse.Shard{Kept: stillhouse.PromptBatch(memory.DefaultAllocator, part)}
+		shard.Account = stillhouse.Account{In: int64(len(part)), Kept: int64(len(part))}.Plus(stillhouse.Account{})
+		if i == 0 { // rows that could not be used are booked with the first shard
+			shard.Account = shard.Account.Plus(stillhouse.Account{In: int64(len(read.Bad)), Dropped: read.Account.Dropped})
+			shard.Dropped = badRows(name, read.Bad)
 		}
-		batch := stillhouse.PromptBatch(memory.DefaultAllocator, part)
-		err := sink.Write(ctx, i, stillhouse.Shard{Kept: batch, Account: a.Plus(stillhouse.Account{})})
-		batch.Release()
-		if err != nil {
+		if err := r.putPrompts(ctx, sink, name, i, shard, o.Path); err != nil {
 			return err
 		}
 	}
-	return r.dir.SetComplete(name)
+	r.ui.say("%-8s %d rows of %s%s", name, len(read.Rows), o.Path, lost(read.Account))
+	return nil
+}
+
+func (r *run) putPrompts(ctx context.Context, sink stillhouse.Sink, name string, i int, shard stillhouse.Shard, path string) error {
+	_, done, err := sink.Done(i)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return sink.Write(ctx, i, shard)
+	}
+	src, err := r.dir.Source(name)
+	if err != nil {
+		return err
+	}
+	was, err := src.Read(ctx, i, memory.DefaultAllocator)
+	if err != nil {
+		return err
+	}
+	defer was.Release()
+	if !array.RecordEqual(was, shard.Kept) {
+		return stillhouse.Invalidf("%s is not what it was when run %s began: give the run another name, or begin again with --from prompts", path, r.dir.Path())
+	}
+	return nil
+}
+
+// badRows are the rows of a file that could not be used: where each stands is in its column source.
+func badRows(stage string, bad []distill.BadRow) arrow.RecordBatch {
+	if len(bad) == 0 {
+		return nil
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, stillhouse.DropSchema(stillhouse.PromptSchema))
+	defer b.Release()
+	for _, row := range bad {
+		values := map[string]string{"source": row.Place, "stage": stage, "reason": row.Reason, "detail": row.Detail}
+		for i, f := range b.Schema().Fields() {
+			switch field := b.Field(i).(type) {
+			case *array.StringBuilder:
+				if v, ok := values[f.Name]; ok || !f.Nullable {
+					field.Append(v)
+				} else {
+					field.AppendNull()
+				}
+			default:
+				field.AppendEmptyValue()
+			}
+		}
+	}
+	return b.NewRecordBatch()
 }
 
 func (r *run) distill(ctx context.Context) error {
@@ -143,19 +207,24 @@ func (r *run) distill(ctx context.Context) error {
 		return err
 	}
 	o := r.config.Distill
-	if o.Endpoint == embeddedEndpoint {
-		teacher, err := serveTeacher(ctx, &o)
+	if o.Endpoint == distill.Embedded {
+		t, err := serveTeacher(ctx, &o)
 		if err != nil {
 			return err
 		}
-		defer teacher.Close()
+		defer t.Close()
 	}
-	stage := distill.New(o)
+	stage := &distill.Distill{Options: o}
+	rows, err := r.kept("prompts")
+	if err != nil {
+		return err
+	}
+	stage.Expect(rows)
 	if err := stage.Open(ctx); err != nil {
 		return err
 	}
 	defer stage.Close()
-	if _, err := r.step(ctx, "distill", in, stage, "candidates"); err != nil {
+	if _, err := r.step(ctx, in, rows*o.Samples, stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)
 	}
 	return nil
@@ -170,59 +239,54 @@ func failed(ctx context.Context, err error) error {
 }
 
 func (r *run) curate(ctx context.Context) error {
-	candidates, err := r.dir.Source("candidates")
-	if err != nil {
+	score, choose := r.config.Curate.Stages()
+	if err := r.next(ctx, "candidates", score, "scored", "score"); err != nil {
 		return err
 	}
-	if _, err := r.step(ctx, "curate", candidates, &curate.Score{Rewards: r.config.Curate.Rewards}, "scored"); err != nil {
-		return err
-	}
-	scored, err := r.dir.Source("scored")
-	if err != nil {
-		return err
-	}
-	_, err = r.step(ctx, "curate", scored, &curate.Select{Options: r.config.Curate.Select}, "samples")
-	return err
+	return r.next(ctx, "scored", choose, "samples", "curate")
 }
 
 func (r *run) filter(ctx context.Context) error {
-	samples, err := r.dir.Source("samples")
-	if err != nil {
+	if err := r.next(ctx, "samples", &filter.Filter{Rules: r.config.Filter}, "kept", "filter"); err != nil {
 		return err
 	}
-	a, err := r.step(ctx, "filter", samples, &filter.Filter{Rules: r.config.Filter}, "kept")
-	if err == nil && a.Kept == 0 {
-		return fmt.Errorf("%w: no row is left after filter: see why with `stillhouse report %s`", ErrRunFailed, r.dir.Path())
+	n, err := r.kept("kept")
+	if err == nil && n == 0 {
+		return fmt.Errorf("%w: no row is left to train on: `stillhouse report %s` says what became of them", ErrRunFailed, r.dir.Path())
 	}
 	return err
 }
 
-// step runs one stage of a step of the ledger from a source into a folder, with a bar, and books it.
-func (r *run) step(ctx context.Context, step string, in stillhouse.Source, s stillhouse.Stage, folder string) (stillhouse.Account, error) {
-	total := 0
-	fanout := 1
-	if e, ok := s.(stillhouse.Expander); ok {
-		fanout = e.Fanout()
+// next runs a stage on what an earlier one left in the run.
+func (r *run) next(ctx context.Context, from string, s stillhouse.Stage, to, name string) error {
+	in, err := r.dir.Source(from)
+	if err != nil {
+		return err
 	}
-	for i := range in.Shards() {
-		n, err := r.dir.RowsOf(in, i)
-		if err != nil {
-			return stillhouse.Account{}, err
-		}
-		total += int(n) * fanout
+	rows, err := r.kept(from)
+	if err != nil {
+		return err
 	}
-	b := r.ui.bar(s.Name(), total)
-	ledgerStep, _, isEval := strings.Cut(step, " ")
-	if isEval {
-		ledgerStep = folder
-	}
-	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(folder, ledgerStep), stillhouse.Options{Tick: b.tick})
+	_, err = r.step(ctx, in, rows, s, to, name)
+	return err
+}
+
+// step runs a stage from a source into a folder of the run, with a bar of so many rows.
+func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
+	b := r.ui.bar(name, rows)
+	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
 	if err != nil {
 		b.clear()
 		return a, err
 	}
 	b.done("%d rows in, %d kept%s", a.In, a.Kept, lost(a))
-	return a, r.dir.SetComplete(folder)
+	return a, nil
+}
+
+// kept counts the rows in a folder of the run.
+func (r *run) kept(name string) (int, error) {
+	n, err := r.dir.Rows(name)
+	return int(n), err
 }
 
 // lost says what a stage did not keep.

@@ -15,11 +15,8 @@ import (
 	"stillhouse/internal/serve"
 )
 
-// embeddedEndpoint in a config means that the program serves the teacher itself, on a loopback port, and asks it over
-// HTTP as it would any other.
-const embeddedEndpoint = "embedded"
-
-// A teacher is a served model.
+// A teacher is a model that this program serves itself, on a loopback port, and asks over HTTP as it would any other:
+// what `endpoint: embedded` means.
 type teacher struct {
 	model  *loaded
 	server *serve.Server
@@ -77,5 +74,5 @@ func fingerprint(dir string) (string, error) {
 			return "", stillhouse.Invalidf("read model %s: %v", path, err)
 		}
 	}
-	return embeddedEndpoint + ":" + hex.EncodeToString(h.Sum(nil)), nil
+	return distill.Embedded + ":" + hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -52,6 +52,13 @@ func (b *bar) tick(n int) {
 	}
 }
 
+// clear takes the bar away.
+func (b *bar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}
+
 // done takes the bar away and says what came of the step.
 func (b *bar) done(format string, args ...any) {
 	if b.bar != nil {

@@ -14,8 +14,8 @@ func reportCommand(c *console) *cobra.Command {
 		Use:   "report RUN",
 		Short: "Show what a run did: its books, its training, what its students can do",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			report, err := pipelines.ReadReport(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := pipelines.ReadReport(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

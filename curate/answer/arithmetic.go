@@ -14,8 +14,8 @@ var (
 
 // Limits of exact arithmetic: an answer is text from outside and may spell 9^9^9^9.
 const (
-	maxBits = 1 << 17 // bits of a numerator or denominator
-	maxFuel = 1 << 24 // word products of all operations together, some tens of milliseconds
+	maxBits = 1 << 16 // bits of a numerator or denominator
+	maxFuel = 1 << 22 // word products of all operations together, some tens of milliseconds
 )
 
 // An evaluator computes the exact value of tokens: + - * / ^, brackets, fractions, mixed numbers, percent, factorials.

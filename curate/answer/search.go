@@ -195,9 +195,10 @@ func leftOf(ts []token, start int) bool {
 	}
 	p, t := ts[start-1], ts[start]
 	apart := t.space || t.formula != p.formula
-	if t.class == operator && t.text == "-" && start+1 < len(ts) {
-		if p.class == word && (!t.space || ts[start+1].space) {
-			return false // x-5, or a dash
+	if t.class == operator && p.class == word && start+1 < len(ts) {
+		dash := t.text == "-" && (!t.space || ts[start+1].space)
+		if dash || t.text == "+" || isName(p) || t.formula > 0 {
+			return false // x-5, x + 5, or a dash
 		}
 	}
 	if t.class == operator && t.text != "-" && t.text != "+" {
@@ -215,8 +216,11 @@ func leftOf(ts []token, start int) bool {
 			return false
 		}
 		return !symbols[lower] && (apart || t.class == currency)
-	case number, fraction, percent, operator:
+	case number, fraction, percent:
 		return false
+	case operator: // a list's bullet or emphasis, which strip took off
+		head := start < 2 || ts[start-2].class == stop
+		return head && (p.text == "*" || p.text == "-" && t.space) || p.text == "*" && p.space && !t.space && ts[start-2].class == word
 	case closing:
 		return apart
 	case comma:

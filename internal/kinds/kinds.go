@@ -89,7 +89,11 @@ func (s Set[O]) ParseYAML(node *yaml.Node, shared any) (kind string, o O, err er
 			return "", o, stillhouse.Invalidf("%s: option %q is written twice: leave one out", at, key)
 		}
 		seen[key] = true
-		if err := value.Decode(f.Addr().Interface()); err != nil {
+		err := value.Decode(f.Addr().Interface())
+		if value.ShortTag() == "!!float" && typeName(f.Type()) == typeName(reflect.TypeFor[int]()) {
+			err = &yaml.TypeError{} // which yaml would cut off at the point
+		}
+		if err != nil {
 			return "", o, stillhouse.Invalidf("%s: %s: %s", at, key, wrongType(value, f.Type(), err))
 		}
 	}

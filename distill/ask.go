@@ -133,7 +133,7 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 				since = a.clock.Now()
 			}
 			if a.clock.Now().Sub(since) > a.opts.GiveUpAfter { // others are let through, this one is not
-				return left, f, a.patience.refused(f, 0)
+				return left, f, nil
 			}
 		default:
 			if try == a.patience.tries(f, *a.opts.MaxRetries) {
@@ -145,8 +145,8 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 		if f.wait > 0 {
 			wait = f.wait
 		}
-		if err := a.patience.refused(f, wait); err != nil {
-			return left, nil, err
+		if goOn, err := a.patience.wait(q.keys[0], f, wait); err != nil || !goOn {
+			return left, f, err
 		}
 		a.tally.retry(f.kind)
 		if f.wait > 0 && f.scope == rateOnly {

@@ -74,13 +74,14 @@ type patience struct {
 	giveUp time.Duration
 
 	mu        sync.Mutex
-	expected  int       // prompts in the whole run; 0 when nobody said
-	reached   bool      // the endpoint has answered something, be it an error
-	answered  bool      // there was an answer, fresh or from the store
-	refusing  time.Time // of the first refusal since the last answer
-	streak    int       // requests given up since the last answer
-	last      *failure  // of the streak
-	different bool      // the streak is of more than one kind of failure
+	expected  int          // prompts in the whole run; 0 when nobody said
+	reached   bool         // the endpoint has answered something, be it an error
+	answered  bool         // there was an answer, fresh or from the store
+	refusing  time.Time    // of the first refusal since the last answer
+	refused   map[Key]bool // the queries refused since then
+	streak    int          // requests given up since the last answer
+	last      *failure     // of the streak
+	different bool         // the streak is of more than one kind of failure
 }
 
 // stored is told of every answer that was in the store.
@@ -95,7 +96,7 @@ func (p *patience) good() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answered, p.reached = true, true
-	p.streak, p.last, p.different, p.refusing = 0, nil, false, time.Time{}
+	p.streak, p.last, p.different, p.refusing, p.refused = 0, nil, false, time.Time{}, nil
 }
 
 // tries is how often a request may be sent again after a failure of this kind. A server that was never there is
@@ -110,26 +111,31 @@ func (p *patience) tries(f *failure, most int) int {
 	return most
 }
 
-// refused is told of a request that will be sent again after a wait. Its error ends the run: the endpoint has refused
-// everything for give_up_after, or will have by the end of the wait. Answers that are only late are no refusals.
-func (p *patience) refused(f *failure, wait time.Duration) error {
+// wait is told of a request of a query that will be sent again after some time. It says no when the endpoint has
+// refused that for give_up_after, or will have by the end of the wait: with an error that ends the run when it refuses
+// everything, without one when it is this query alone. Answers that are only late are no refusals.
+func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err error) {
 	if f.status == 0 && f.kind != "connect" {
-		return nil
+		return true, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	if p.refusing.IsZero() {
-		p.refusing = now
+		p.refusing, p.refused = now, make(map[Key]bool)
 	}
-	if now.Add(wait).Sub(p.refusing) <= p.giveUp {
-		return nil
+	p.refused[q] = true
+	if now.Add(d).Sub(p.refusing) <= p.giveUp {
+		return true, nil
+	}
+	if p.answered && len(p.refused) == 1 {
+		return false, nil
 	}
 	asked := ""
 	if f.wait >= 0 {
 		asked = fmt.Sprintf("; it asks to wait %v", f.wait.Round(time.Second))
 	}
-	return stillhouse.Transientf("gave up, since nothing was answered for %v and distill.give_up_after is %v: %s%s; every answer is kept, run again to go on",
+	return false, stillhouse.Transientf("gave up, since nothing was answered for %v and distill.give_up_after is %v: %s%s; every answer is kept, run again to go on",
 		now.Sub(p.refusing).Round(time.Second), p.giveUp, f.message, asked)
 }
 

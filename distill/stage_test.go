@@ -56,7 +56,7 @@ func (l *leap) waits() []time.Duration {
 // newStage is a stage on a store of the test's own, or on the one that change names.
 func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) *Distill {
 	t.Helper()
-	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, MaxTokens: 40, Concurrency: 4, GiveUpAfter: 20 * time.Second,
+	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
 		Identity: "test"}}
 	for _, c := range change {
 		c(d)

@@ -234,3 +234,16 @@ func DecodeAttention(c CacheRows, layer int, qkv, y []float32) error {
 	}
 	return nil
 }
+
+// Row writes row i of the matrix, k floats, to dst.
+func (p *Packed) Row(i int, dst []float32) {
+	at := i/BlockPositions*BlockPositions*p.k + i%BlockPositions
+	for j := range dst[:p.k] {
+		if p.half != nil {
+			dst[j] = math.Float32frombits(uint32(p.half[at]) << 16)
+		} else {
+			dst[j] = p.wide[at]
+		}
+		at += BlockPositions
+	}
+}

@@ -18,7 +18,7 @@ import (
 var update = flag.Bool("update", false, "write the golden tables anew")
 
 // readLines decodes a file of JSON lines.
-func readLines[T any](t *testing.T, path string) (out []T) {
+func readLines[T any](t testing.TB, path string) (out []T) {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)

@@ -128,3 +128,16 @@ func TestMathEvidence(t *testing.T) {
 		require.Equal(t, c.verdict == "right", s.Score == 1)
 	}
 }
+
+func BenchmarkMath(b *testing.B) {
+	type row struct{ Question, Answer string }
+	rows := readLines[row](b, "../testdata/gsm8k/sample.jsonl")
+	var cs []stillhouse.Candidate
+	for _, r := range rows {
+		_, reference, _ := strings.Cut(r.Answer, "#### ")
+		cs = append(cs, candidate("p", 0, reference, r.Answer, 1))
+	}
+	for i := 0; b.Loop(); i++ {
+		mathReward{}.Score(context.Background(), cs[i%len(cs)])
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"math/big"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // An Answer is a value that was read.
@@ -34,7 +36,7 @@ var ErrNone = errors.New("no number could be read")
 var (
 	thinking    = regexp.MustCompile(`(?s)<think(?:ing)?>.*?</think(?:ing)?>`)
 	calculation = regexp.MustCompile(`<<[^<>\n]*>>`) // GSM8K's calculator notes
-	announced   = regexp.MustCompile(`(?i)\banswers?\b[ *_]*(?:is|are|equals|was|:|=|≈)[ *_:=\n]*`)
+	announced   = regexp.MustCompile(`^(?i)answers?\b[ *_]*(?:is|are|equals|was|:|=|≈)[ *_:=\n]*`)
 	boxes       = []string{`\boxed`, `\fbox`}
 )
 
@@ -86,19 +88,17 @@ func marked(text string) (a Answer, ok bool, err error) {
 		a, err := boxed(text, at)
 		return a, true, err
 	}
-	if line, after, ok := hashes(text); ok {
+	if line, ok := hashes(text); ok {
 		line = note(line)
 		a, err := whole(formula(line))
 		if err != nil {
-			if ts := lex(fold(line), false); len(ts) > 0 && !after {
-				a, err = first(ts)
-			}
+			a, err = first(lex(fold(line), false))
 		}
 		a, err = named(a, err, "#### "+strings.TrimSpace(line))
 		return a, true, err
 	}
-	if found := announced.FindAllStringIndex(text, -1); len(found) > 0 {
-		rest := text[found[len(found)-1][1]:]
+	if from, to, ok := announcement(text); ok {
+		rest := text[to:]
 		if len(rest) > maxText {
 			rest = strings.ToValidUTF8(rest[:maxText], "")
 		}
@@ -109,10 +109,33 @@ func marked(text string) (a Answer, ok bool, err error) {
 			a, err = first(ts)
 		}
 		line, _, _ := strings.Cut(rest, "\n")
-		a, err = named(a, err, strings.TrimSpace(text[found[len(found)-1][0]:found[len(found)-1][1]])+" "+strings.TrimSpace(line))
+		a, err = named(a, err, strings.TrimSpace(text[from:to])+" "+strings.TrimSpace(line))
 		return a, true, err
 	}
 	return Answer{}, false, nil
+}
+
+// announcement finds the last "answer is" or "answer:". Of the word answer it looks at the last thousand.
+func announcement(text string) (from, to int, ok bool) {
+	small, large := strings.LastIndex(text, "nswer"), strings.LastIndex(text, "NSWER")
+	for range 1000 {
+		at := max(small, large) - 1
+		switch {
+		case at < 0:
+			return 0, 0, false
+		case small > large:
+			small = strings.LastIndex(text[:small], "nswer")
+		default:
+			large = strings.LastIndex(text[:large], "NSWER")
+		}
+		if r, _ := utf8.DecodeLastRuneInString(text[:at]); unicode.IsLetter(r) || unicode.IsDigit(r) {
+			continue
+		}
+		if m := announced.FindStringIndex(text[at:min(at+200, len(text))]); m != nil {
+			return at, at + m[1], true
+		}
+	}
+	return 0, 0, false
 }
 
 // boxed reads the box whose macro stands at text[at].
@@ -124,10 +147,10 @@ func boxed(text string, at int) (Answer, error) {
 	}
 	trimmed := strings.TrimLeft(rest, " ")
 	body, ok := "", false
+	if len(trimmed) > 2*maxText {
+		trimmed = strings.ToValidUTF8(trimmed[:2*maxText], "")
+	}
 	switch {
-	case len(trimmed) > maxText*2:
-		trimmed = trimmed[:maxText*2]
-		fallthrough
 	case strings.HasPrefix(trimmed, "{"):
 		body, ok = braced(trimmed)
 		trimmed = trimmed[min(len(body)+2, len(trimmed)):]
@@ -165,12 +188,12 @@ func boxed(text string, at int) (Answer, error) {
 }
 
 // hashes finds the last line that begins with ####. A heading of four marks is passed over: it begins with a word and
-// other lines follow it. after is true when more lines follow.
-func hashes(text string) (line string, after, ok bool) {
-	for end := len(text); end > 0; {
+// other lines follow it. No more than a hundred are passed over.
+func hashes(text string) (line string, ok bool) {
+	for end, passed := len(text), 0; end > 0 && passed < 100; passed++ {
 		at := strings.LastIndex(text[:end], "####")
 		if at < 0 {
-			return "", false, false
+			return "", false
 		}
 		end = at
 		if at > 0 && text[at-1] == '#' {
@@ -188,9 +211,9 @@ func hashes(text string) (line string, after, ok bool) {
 		if len(line) > maxText {
 			line = strings.ToValidUTF8(line[:maxText], "")
 		}
-		return line, false, true
+		return line, true
 	}
-	return "", false, false
+	return "", false
 }
 
 // sentence is the tokens up to the end of the sentence or line that ts begins with.

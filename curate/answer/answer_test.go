@@ -116,6 +116,8 @@ func TestBounds(t *testing.T) {
 		strings.Repeat(`\text{`, 5_000) + "1" + strings.Repeat("}", 5_000), `\boxed{` + strings.Repeat("1+", 100_000) + "1}",
 		strings.Repeat("-", 10_000) + "1", strings.Repeat("2^", 10_000) + "2", "$" + strings.Repeat(`(3/7)^900*`, 3_000) + "1$",
 		strings.Repeat("$$", 30_000), strings.Repeat("$", 60_001), strings.Repeat("#### ", 20_000), strings.Repeat(`\boxed`, 20_000),
+		strings.Repeat("####a", 1_000_000) + "\nb", strings.Repeat(`\frac{`, 5_000), "the answer is " + strings.Repeat("word ", 5_000) + strings.Repeat("5 ", 5_000),
+		strings.Repeat("(", 15_000) + "1 2", strings.Repeat("1=", 10_000) + "x+1",
 	} {
 		a, err := Final(text)
 		require.Error(t, err, "%.20s is read as %v", text, a)

@@ -43,14 +43,14 @@ func first(ts []token) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	// Words before the number may make it part of a story: it counts when no other number is there.
-	for i, t := range ts {
-		if i < at && t.class == word && !filler[strings.ToLower(t.text)] && !(i+1 < len(ts) && ts[i+1].class == equals) {
-			for j := next; j < len(ts); j++ {
-				if ts[j].class == number && ts[j].value.Cmp(a.value) != 0 {
-					return Answer{}, errSymbolic
-				}
-			}
+	// Words before the number may make it part of a story: then it counts only when no other number is there.
+	story := false
+	for i, t := range ts[:at] {
+		story = story || t.class == word && !filler[strings.ToLower(t.text)] && ts[i+1].class != equals
+	}
+	for _, t := range ts[next:] {
+		if story && t.class == number && t.value.Cmp(a.value) != 0 {
+			return Answer{}, errSymbolic
 		}
 	}
 	return a, nil

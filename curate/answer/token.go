@@ -43,7 +43,7 @@ type token struct {
 
 // What is longer or deeper is not read.
 const (
-	maxText  = 64 << 10 // bytes of a formula or of the text that is searched for the last number
+	maxText  = 32 << 10 // bytes of a formula or of the text that is searched for the last number
 	maxDepth = 100      // levels of brackets, fractions and macros
 )
 
@@ -59,6 +59,7 @@ type lexer struct {
 	depth    int  // of lexers in lexers
 	upright  bool // inside \text{…}
 	nodollar bool // there is no $$ further on
+	unclosed int  // arguments so far whose brace is never closed
 }
 
 // lex cuts text into tokens. A formula is read as TeX from its first byte to its last.
@@ -323,11 +324,16 @@ func (l *lexer) argument() (string, bool) {
 		l.i += size
 		return l.s[l.i-size : l.i], true
 	}
-	body, ok := braced(l.s[l.i:end])
-	if ok {
-		l.i += len(body) + 2
+	if l.unclosed > maxDepth { // looking for the end of each again would take quadratic time
+		return "", false
 	}
-	return body, ok
+	body, ok := braced(l.s[l.i:end])
+	if !ok {
+		l.unclosed++
+		return "", false
+	}
+	l.i += len(body) + 2
+	return body, true
 }
 
 // braced is what stands between the brace that s begins with and the one that closes it.

@@ -47,9 +47,9 @@ func Norm(gradients [][]float32) float64 {
 // Update changes the parameters by one step with gradients, one for each parameter, whose total norm is norm.
 func (a *AdamW) Update(gradients [][]float32, norm, rate float64) {
 	a.step++
-	clip := 1.0
+	clip := float32(1)
 	if limit := *a.o.MaxGradNorm; limit > 0 {
-		clip = min(1, limit/(norm+1e-6))
+		clip = float32(min(1, limit/(norm+1e-6)))
 	}
 	for i, p := range a.params {
 		o := kernel.AdamWOptions{LR: rate, Beta1: *a.o.AdamBeta1, Beta2: *a.o.AdamBeta2, Eps: a.o.AdamEpsilon, Step: a.step, GradScale: clip}

@@ -13,10 +13,9 @@ import (
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"stillhouse"
+	"stillhouse/internal/rundir"
 )
 
 // ReadRows reads the rows of a JSONL or a Parquet file, which are all of one kind. textField is the column of plain
@@ -41,7 +40,7 @@ func ReadRows(ctx context.Context, d Data, textField string) ([]Row, error) {
 	}
 	var out []Row
 	if bytes.Equal(magic[:n], []byte("PAR1")) || filepath.Ext(name) == ".parquet" {
-		out, err = readParquet(ctx, f, name, d.Limit, textField)
+		out, err = readParquet(ctx, d, name, textField)
 	} else {
 		out, err = readJSONL(ctx, f, name, d.Limit, textField)
 	}
@@ -107,44 +106,15 @@ func parseLine(line []byte, at, textField string) (Row, error) {
 	return row(at, fields, there, textField)
 }
 
-// readParquet reads the row groups one after another. The reader of damaged files can panic, always on this goroutine.
-func readParquet(ctx context.Context, f *os.File, name string, limit int, textField string) (out []Row, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = stillhouse.Invalidf("data.path: %s is damaged: %v", name, p)
-		}
-	}()
-	damaged := func(err error) error {
-		return stillhouse.Invalidf("data.path: %s cannot be read as Parquet: %w", name, err)
-	}
-	p, err := file.NewParquetReader(f)
+func readParquet(ctx context.Context, d Data, name, textField string) ([]Row, error) {
+	batch, err := rundir.ReadParquet(ctx, d.Path, memory.DefaultAllocator)
 	if err != nil {
-		return nil, damaged(err)
+		return nil, fmt.Errorf("data.path: %w", err)
 	}
-	defer p.Close()
-	fr, err := pqarrow.NewFileReader(p, pqarrow.ArrowReadProperties{BatchSize: 1024}, memory.DefaultAllocator)
-	if err != nil {
-		return nil, damaged(err)
+	defer batch.Release()
+	if d.Limit > 0 && int64(d.Limit) < batch.NumRows() {
+		batch = batch.NewSlice(0, int64(d.Limit))
+		defer batch.Release()
 	}
-	batches, err := fr.GetRecordReader(ctx, nil, nil)
-	if err != nil {
-		return nil, damaged(err)
-	}
-	defer batches.Release()
-	for batches.Next() && (limit == 0 || len(out) < limit) {
-		b := batches.RecordBatch()
-		if limit > 0 && int(b.NumRows()) > limit-len(out) {
-			b = b.NewSlice(0, int64(limit-len(out)))
-			defer b.Release()
-		}
-		more, err := rows(b, textField, func(i int) string { return fmt.Sprintf("%s row %d", name, len(out)+i+1) })
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, more...)
-	}
-	if err := batches.Err(); err != nil && !errors.Is(err, io.EOF) {
-		return nil, damaged(err)
-	}
-	return out, nil
+	return rows(batch, textField, func(i int) string { return fmt.Sprintf("%s row %d", name, i+1) })
 }

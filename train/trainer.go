@@ -56,12 +56,16 @@ func (h *Hooks) ensureDefaults() {
 // ends, Fit returns its error after the update that was under way. A loss that is not a number ends the training with
 // an error that names the rows.
 func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, hooks Hooks) (Result, error) {
+	return fit(ctx, o, m, examples, capacity(o, examples), hooks)
+}
+
+// fit is Fit with passes of at most size tokens, which no row exceeds.
+func fit(ctx context.Context, o Options, m *student.Model, examples []Example, size int, hooks Hooks) (Result, error) {
 	hooks.ensureDefaults()
 	plan, err := o.Plan(len(examples))
 	if err != nil {
 		return Result{}, err
 	}
-	size := capacity(o, examples)
 	graph, err := student.NewGraph(m, size)
 	if err != nil {
 		return Result{}, fmt.Errorf("train: %w", err)

@@ -1,0 +1,132 @@
+package student
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+
+	"stillhouse"
+)
+
+// A Graph trains a model: gorgonia has built and differentiated it once, for micro-batches of any shape up to a number of
+// tokens, and runs it. A Graph is for one goroutine.
+type Graph struct {
+	model *Model
+	*shared
+	grads       [][]float32
+	train, eval gorgonia.VM
+}
+
+// NewGraph builds the training graph of m for micro-batches of at most tokens tokens. Parameters are used in place: an
+// optimiser updates m.Params[i].Data, whose memory must stay the same while the graph is in use. Its own memory is that
+// of the gradients, about the size of the model, and of the activations, which grows with tokens.
+func NewGraph(m *Model, tokens int) (*Graph, error) {
+	if tokens < 1 {
+		return nil, stillhouse.Invalidf("graph: %d tokens a micro-batch: at least 1 is needed", tokens)
+	}
+	g := &Graph{model: m, grads: slab(m.Params)}
+	b, loss, err := g.build(tokens)
+	if err != nil {
+		return nil, fmt.Errorf("building the training graph: %w", err)
+	}
+	g.shared = b.shared
+	forward, places, err := gorgonia.CompileFunction(b.graph, b.leaves, gorgonia.Nodes{loss})
+	if err != nil {
+		return nil, fmt.Errorf("compiling the forward graph: %w", err)
+	}
+	g.train = gorgonia.NewTapeMachine(b.graph)
+	g.eval = gorgonia.NewTapeMachine(b.graph, gorgonia.WithPrecompiled(forward, places))
+	return g, nil
+}
+
+// build makes the graph and its gradients. gorgonia tells nodes apart by a hash of 32 bits: should two be the same, it is
+// built again with other names.
+func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
+	for salt := 0; ; salt++ {
+		b := newBuilder(g.model, tokens, g.grads, salt)
+		states := b.states()
+		if b.err != nil {
+			return nil, nil, b.err
+		}
+		loss := b.loss(states[len(states)-1], b.headWeight())
+		if b.err != nil {
+			return nil, nil, b.err
+		}
+		if _, err := gorgonia.Grad(loss, b.leaves...); err != nil {
+			return nil, nil, err
+		}
+		if b.collision() {
+			continue
+		}
+		_, err := plan(b.graph, nil)
+		return b, loss, err
+	}
+}
+
+// slab allocates one buffer for each parameter, end to end.
+func slab(params []*Param) [][]float32 {
+	total := 0
+	for _, p := range params {
+		total += len(p.Data)
+	}
+	memory := make([]float32, total)
+	out := make([][]float32, len(params))
+	for i, p := range params {
+		out[i], memory = memory[:len(p.Data)], memory[len(p.Data):]
+	}
+	return out
+}
+
+// Accumulate runs forward and backward over one micro-batch and adds scale × dΣCE/dθ to the gradients, where ΣCE is the
+// summed cross-entropy of the batch's labels. A batch without labels adds nothing. An error leaves the gradients as they
+// were when the batch is at fault (stillhouse.ErrInvalid).
+func (g *Graph) Accumulate(b Batch, scale float64) (Stats, error) {
+	g.gradients, g.scale = true, float32(scale)
+	return g.run(g.train, b)
+}
+
+// Evaluate runs forward only.
+func (g *Graph) Evaluate(b Batch) (Stats, error) {
+	g.gradients = false
+	return g.run(g.eval, b)
+}
+
+func (g *Graph) run(vm gorgonia.VM, b Batch) (Stats, error) {
+	if g.train == nil {
+		return Stats{}, fmt.Errorf("graph: used after Close")
+	}
+	if err := g.read(b, g.config, g.capacity); err != nil {
+		return Stats{}, err
+	}
+	if len(g.labels) == 0 {
+		return g.stats, nil
+	}
+	vm.Reset()
+	if err := vm.RunAll(); err != nil {
+		return Stats{}, fmt.Errorf("running the graph: %w", err)
+	}
+	return g.stats, nil
+}
+
+// Gradients are the gradients by place in m.Params, the same buffers all along. That of a tied embedding holds both parts.
+func (g *Graph) Gradients() [][]float32 { return g.grads }
+
+// ZeroGradients sets the gradients to zero.
+func (g *Graph) ZeroGradients() {
+	for _, d := range g.grads {
+		clear(d)
+	}
+}
+
+// Close frees the graph's memory.
+func (g *Graph) Close() error {
+	if g.train == nil {
+		return nil
+	}
+	err := g.train.Close()
+	if e := g.eval.Close(); err == nil {
+		err = e
+	}
+	*g = Graph{}
+	return err
+}

@@ -1,0 +1,142 @@
+package student
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+
+	"stillhouse/internal/kernel"
+)
+
+// linearOp multiplies by one or more weights whose results lie side by side, with biases where the checkpoint has them,
+// and adds the residual stream where there is one:
+// (x [tokens, in], W [out, in]..., b [out]..., residual [tokens, Σout]?) → [tokens, Σout].
+type linearOp struct {
+	activation
+	*shared
+	weights  []*weight
+	biases   []*weight // as many as weights, nil where there is none
+	of       *stream   // the state that is added, or nil
+	in, wide int
+}
+
+func (g *builder) linear(x *gorgonia.Node, of *stream, weights, biases []*weight) *gorgonia.Node {
+	o := &linearOp{shared: g.shared, weights: weights, biases: biases, of: of, in: weights[0].columns}
+	nodes := gorgonia.Nodes{x}
+	for _, w := range weights {
+		o.wide += w.rows
+		nodes = append(nodes, w.node)
+	}
+	for _, b := range biases {
+		if b != nil {
+			nodes = append(nodes, b.node)
+		}
+	}
+	if of != nil {
+		nodes = append(nodes, of.node)
+	}
+	o.activation = newActivation(g.name("linear"), len(nodes), g.capacity, o.wide)
+	return g.apply(o, nodes...)
+}
+
+func (o *linearOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	x, y, rows := floats(in[0]), floats(o.out), o.rows()
+	var beta float32
+	if o.of != nil {
+		beta = 1
+		copy(y[:rows*o.wide], floats(in[len(in)-1]))
+	}
+	at := 0
+	for i, w := range o.weights {
+		kernel.Gemm(false, true, rows, w.rows, o.in, 1, x, o.in, w.data, o.in, beta, y[at:], o.wide)
+		if b := o.bias(i); b != nil {
+			kernel.AddRows(y[at:], b.data, rows, o.wide)
+		}
+		at += w.rows
+	}
+	return o.out, nil
+}
+
+func (o *linearOp) bias(i int) *weight {
+	if o.biases == nil {
+		return nil
+	}
+	return o.biases[i]
+}
+
+// DiffWRT leaves out the residual: see stream.
+func (o *linearOp) DiffWRT(n int) []bool {
+	out := all(n)
+	out[n-1] = o.of == nil
+	return out
+}
+
+func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	// The weights first: x is read for the last time here, its gradient may then take its memory.
+	out := make(gorgonia.Nodes, len(in))
+	at, next := 0, 1+len(o.weights)
+	var err error
+	for i, w := range o.weights {
+		if out[1+i], err = gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0]); err != nil {
+			return nil, err
+		}
+		if b := o.bias(i); b != nil {
+			if out[next], err = gorgonia.ApplyOp(&linearBiasGradient{b.gradient(fmt.Sprint(o.name, ".", i), 1), o, b, at}, grad); err != nil {
+				return nil, err
+			}
+			next++
+		}
+		at += w.rows
+	}
+	nodes := append(gorgonia.Nodes{grad}, in[1:1+len(o.weights)]...)
+	x := &linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}
+	if out[0], err = gorgonia.ApplyOp(x, nodes...); err != nil {
+		return nil, err
+	}
+	if o.of != nil {
+		o.of.skip = grad
+	}
+	return out, nil
+}
+
+// linearInputGradient is (dy [tokens, Σout], W...) → dx [tokens, in].
+type linearInputGradient struct {
+	activation
+	of *linearOp
+}
+
+func (o *linearInputGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	f, dy, at := o.of, floats(in[0]), 0
+	for i, w := range f.weights {
+		kernel.Gemm(false, false, f.rows(), f.in, w.rows, 1, dy[at:], f.wide, w.data, f.in, float32(min(i, 1)), floats(o.out), f.in)
+		at += w.rows
+	}
+	return o.out, nil
+}
+
+// linearWeightGradient is (dy [tokens, Σout], x [tokens, in]) → [out, in], added to the weight's gradient.
+type linearWeightGradient struct {
+	fused
+	of *linearOp
+	w  *weight
+	at int // first column of dy
+}
+
+func (o *linearWeightGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	f := o.of
+	kernel.Gemm(true, false, o.w.rows, f.in, f.rows(), 1, floats(in[0])[o.at:], f.wide, floats(in[1]), f.in, 1, o.w.grad, f.in)
+	return o.out, nil
+}
+
+// linearBiasGradient is (dy [tokens, Σout]) → [out], added to the bias's gradient.
+type linearBiasGradient struct {
+	fused
+	of   *linearOp
+	bias *weight
+	at   int
+}
+
+func (o *linearBiasGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	kernel.SumRows(floats(in[0])[o.at:], o.bias.grad, o.of.rows(), o.of.wide)
+	return o.out, nil
+}

@@ -1,0 +1,169 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"stillhouse"
+	"stillhouse/internal/chat"
+	"stillhouse/internal/hub"
+	"stillhouse/internal/student"
+)
+
+// A Student is a model with its tokenizer, ready to be asked and trained.
+type Student struct {
+	Dir       string // where it was read from
+	Options   Options
+	Model     *student.Model
+	Tokenizer *chat.Tokenizer
+}
+
+// Load loads the student that the options name, downloading it when it is a name on the Hub. With from_scratch its
+// weights are drawn anew.
+func Load(ctx context.Context, o Options) (*Student, error) {
+	dir, err := hub.Resolve(ctx, o.Student, hub.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	s := &Student{Dir: dir, Options: o}
+	if o.FromScratch {
+		s.Model, err = scratch(dir, *o.Seed)
+	} else {
+		s.Model, err = student.Load(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	if s.Tokenizer, err = LoadTokenizer(dir, o); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	if last, size := int(s.Tokenizer.MaxID()), s.Model.Config.VocabSize; last >= size {
+		return nil, stillhouse.Invalidf("student: the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", dir, last, size)
+	}
+	return s, s.special()
+}
+
+// special tells the model of the tokens that the options set. The padding token is the end-of-sequence token where
+// there is none.
+func (s *Student) special() error {
+	c, o := &s.Model.Config, s.Options
+	if o.EOSToken != "" {
+		id, ok := s.Tokenizer.ID(o.EOSToken)
+		if !ok {
+			return stillhouse.Invalidf("eos_token %q is not in the vocabulary of the tokenizer in %s", o.EOSToken, s.Dir)
+		}
+		c.EOSTokenIDs = append([]int{int(id)}, remove(c.EOSTokenIDs, int(id))...)
+		if c.PadTokenID < 0 {
+			c.PadTokenID = int(id)
+		}
+	}
+	if o.PadToken != "" {
+		id, ok := s.Tokenizer.ID(o.PadToken)
+		if !ok {
+			return stillhouse.Invalidf("pad_token %q is not in the vocabulary of the tokenizer in %s", o.PadToken, s.Dir)
+		}
+		c.PadTokenID = int(id)
+	} else if pad := int(s.Tokenizer.PAD()); pad >= 0 {
+		c.PadTokenID = pad
+	}
+	return nil
+}
+
+func remove(ids []int, id int) (out []int) {
+	for _, i := range ids {
+		if i != id {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// scratch is a model with new weights of the configuration in dir.
+func scratch(dir string, seed int64) (*student.Model, error) {
+	c, err := student.ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	init := struct {
+		Range float64 `json:"initializer_range"`
+	}{0.02} // transformers' default
+	if err := json.Unmarshal(text, &init); err != nil {
+		return nil, stillhouse.Invalidf("%s: %w", filepath.Join(dir, "config.json"), err)
+	}
+	if !(init.Range > 0 && init.Range < 10) {
+		return nil, stillhouse.Invalidf("%s: initializer_range is %v: it must be above 0 and below 10", filepath.Join(dir, "config.json"), init.Range)
+	}
+	return student.New(c, uint64(seed), init.Range), nil
+}
+
+// Save writes the student as a Hugging Face directory. Files that are in dir already and are none of a model's stay.
+func (s *Student) Save(dir string) error {
+	if err := student.Save(s.Model, dir, student.SaveOptions{From: s.Dir}); err != nil {
+		return err
+	}
+	if err := s.saveTemplate(dir); err != nil {
+		return err
+	}
+	return s.saveTokens(dir)
+}
+
+// saveTemplate writes the chat template where it is not the one in the tokenizer's own files.
+func (s *Student) saveTemplate(dir string) error {
+	if s.Options.ChatTemplatePath == "" && s.Tokenizer.HasTemplate() {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(s.Tokenizer.Template()), 0o644)
+}
+
+// saveTokens sets the special tokens that the options change in the files that transformers reads them from.
+func (s *Student) saveTokens(dir string) error {
+	o := s.Options
+	if o.EOSToken != "" {
+		id, _ := s.Tokenizer.ID(o.EOSToken)
+		if err := setKeys(filepath.Join(dir, "config.json"), map[string]any{"eos_token_id": id}); err != nil {
+			return err
+		}
+		if err := setKeys(filepath.Join(dir, "tokenizer_config.json"), map[string]any{"eos_token": o.EOSToken}); err != nil {
+			return err
+		}
+	}
+	if o.PadToken != "" {
+		return setKeys(filepath.Join(dir, "tokenizer_config.json"), map[string]any{"pad_token": o.PadToken})
+	}
+	return nil
+}
+
+// setKeys changes keys of a JSON object in a file, which is made when it is not there.
+func setKeys(path string, set map[string]any) error {
+	all := map[string]json.RawMessage{}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for k, v := range set {
+		if all[k], err = json.Marshal(v); err != nil {
+			return err
+		}
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(all); err != nil {
+		return err
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644)
+}

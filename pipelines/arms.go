@@ -88,7 +88,7 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer s.Close()
+	defer s.Tokenizer.Close()
 	examples, shard, err := encode(ctx, s, in)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", stage, err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"stillhouse"
 	"stillhouse/internal/rundir"
 )
@@ -29,29 +31,27 @@ func Export(ctx context.Context, run, dir string) (*Exported, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := d.Source("kept")
-	if err != nil {
-		return nil, err
-	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return nil, stillhouse.Invalidf("export to %s: there is something in it already: name a new folder", dir)
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, stillhouse.Invalidf("export to %s: %v", dir, err)
 	}
-	var files []string // of the shards that have rows
+	shards, err := d.Files("kept")
+	if err != nil {
+		return nil, err
+	}
+	var files []string // that hold rows: a file without any cannot be loaded as a split's first
 	e := &Exported{}
-	for i := range kept.Shards() {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		rows, err := d.Rows("kept", i)
+	for _, file := range shards {
+		batch, err := rundir.ReadParquet(ctx, file, memory.DefaultAllocator, "prompt_id")
 		if err != nil {
 			return nil, err
 		}
-		if rows > 0 {
-			files = append(files, d.Shard("kept", i))
-			e.Rows += rows
+		if n := batch.NumRows(); n > 0 {
+			files = append(files, file)
+			e.Rows += n
 		}
+		batch.Release()
 	}
 	if e.Rows == 0 {
 		return nil, stillhouse.Invalidf("export %s: the run has kept no row", run)

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"stillhouse"
 	"stillhouse/internal/rundir"
 )
 
@@ -41,29 +44,28 @@ func Inspect(ctx context.Context, dir string, o InspectOptions) (*Inspection, er
 		return nil, err
 	}
 	in := &Inspection{Run: d.Path()}
-	names, err := d.Names()
+	names, err := d.Folders()
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		s, err := d.Source(name)
+		files, err := d.Files(name)
 		if err != nil {
 			return nil, err
 		}
-		f := Folder{Name: name, Shards: s.Shards()}
-		for i := range s.Shards() {
-			n, err := d.Rows(name, i)
-			if err != nil {
-				return nil, err
-			}
-			f.Rows += n
+		rows, err := d.Rows(name)
+		if err != nil {
+			return nil, err
 		}
-		in.Folders = append(in.Folders, f)
+		in.Folders = append(in.Folders, Folder{Name: name, Shards: len(files), Rows: rows})
 	}
 	if o.Rows == "" {
 		return in, nil
 	}
-	s, err := d.Source(filepath.Clean(o.Rows))
+	if !slices.Contains(names, path.Clean(o.Rows)) {
+		return nil, stillhouse.Invalidf("run %s has no rows in %q: there are %s", dir, o.Rows, strings.Join(names, ", "))
+	}
+	s, err := rundir.ReadShards(d.Path(o.Rows)) // left-out rows are not in every shard
 	if err != nil {
 		return nil, err
 	}

@@ -30,15 +30,15 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	prompts, account, err := distill.ReadPrompts(c.Prompts)
+	prompts, err := distill.ReadPrompts(ctx, c.Prompts)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Run: c.Name, Prompts: len(prompts), Skipped: count(account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples, Answers: len(prompts) * c.Distill.Samples}
+	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+		Samples: c.Distill.Samples, Answers: len(prompts.Rows) * c.Distill.Samples}
 	p.Tokens = p.Answers * c.Distill.MaxTokens
 	if t := c.Train; t != nil {
-		rows := float64(len(prompts) * min(c.Curate.Select.Best, c.Distill.Samples))
+		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples))
 		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
 		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
 		if t.MaxSteps > 0 {
@@ -46,11 +46,11 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 		}
 	}
 	if e := c.Eval; e != nil {
-		problems, _, err := distill.ReadPrompts(e.PromptsOptions)
+		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
 		if err != nil {
 			return nil, fmt.Errorf("eval: %w", err)
 		}
-		p.Problems, p.EvalAsked = len(problems), len(problems)*(e.Samples+1)*len(e.Arms)
+		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
 	}
 	return p, nil
 }

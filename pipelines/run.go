@@ -114,7 +114,7 @@ func (c *Config) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	return s.Tokenizer.Close()
 }
 
 // shardPrompts is the number of prompts a shard. It is part of the run's format: a resumed run cuts as it did before.

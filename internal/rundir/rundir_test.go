@@ -217,7 +217,7 @@ func TestOpenOtherConfig(t *testing.T) {
 		if len(tc.says) == 0 {
 			want = tc.config
 		}
-		if stored, _ := os.ReadFile(filepath.Join(path, configFile)); string(stored) != want {
+		if stored, _ := os.ReadFile(filepath.Join(path, ConfigFile)); string(stored) != want {
 			t.Errorf("%s: config.yaml holds\n%s", name, stored)
 		}
 		if len(tc.says) == 0 {

@@ -204,9 +204,7 @@ func (w *jsonWriter) write(v Value, depth int) {
 	if w.r.step(); depth > maxNesting {
 		w.r.fail("tojson: the value nests too deeply")
 	}
-	if w.b.Len() > maxOutput {
-		w.r.fail("tojson: the text is longer than %d bytes", maxOutput)
-	}
+	w.r.room(w.b.Len())
 	list := func(items []Value) {
 		if len(items) == 0 {
 			w.b.WriteString("[]")

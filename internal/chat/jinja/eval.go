@@ -64,6 +64,7 @@ func (r *run) eval(e expression, sc *scope) Value {
 		var b strings.Builder
 		for _, part := range e.parts {
 			text := r.text(r.eval(part, sc))
+			r.room(b.Len() + len(text))
 			r.made(len(text))
 			b.WriteString(text)
 		}

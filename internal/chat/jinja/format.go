@@ -51,7 +51,7 @@ func (r *run) percent(format string, v Value) string {
 			used++
 		}
 		b.WriteString(r.verb(arg, m[3], m[4], m[6], m[5] != "", m[7]))
-		r.made(b.Len() / 16)
+		r.room(b.Len())
 	}
 	if used < len(args) && !isObject && (isTuple || used == 0) {
 		r.fail("not all arguments converted during string formatting")
@@ -71,7 +71,7 @@ func (r *run) verb(arg Value, flags, width, precision string, dot bool, verb str
 	r.made(w + p)
 	switch verb {
 	case "s":
-		return fmt.Sprintf(strings.ReplaceAll(spec, "0", "0")+"s", r.text(r.defined(arg)))
+		return fmt.Sprintf(spec+"s", r.text(r.defined(arg)))
 	case "r":
 		var b strings.Builder
 		r.write(&b, arg, true, 0)
@@ -139,7 +139,7 @@ func (r *run) format(s string, a callArguments) string {
 			v = r.text(v)
 		}
 		b.WriteString(r.spec(v, m[4]))
-		r.made(b.Len() / 16)
+		r.room(b.Len())
 	}
 	r.made(b.Len())
 	return b.String()

@@ -17,8 +17,8 @@ const (
 	maxNesting = 200       // blocks or brackets in one another in a template
 	maxDepth   = 1000      // expressions, macros and loops in one another while it runs
 	maxSteps   = 5_000_000 // expressions and statements evaluated
-	maxOutput  = 64 << 20  // bytes of the result
-	maxBytes   = 512 << 20 // bytes of all strings, lists and objects made on the way
+	maxOutput  = 32 << 20  // bytes of the result, and of any one value
+	maxBytes   = 256 << 20 // bytes of all strings, lists and objects made on the way
 	maxRange   = 100_000   // items of one range(), as in jinja2's sandbox
 )
 

@@ -69,11 +69,8 @@ func (r *run) arithmetic(op string, a, b Value) Value {
 	if (op == "/" || op == "//" || op == "%") && yf == 0 {
 		r.fail("division by zero")
 	}
-	if xInt && yInt && op != "/" && !(op == "**" && y < 0) {
-		return r.integers(op, x, y)
-	}
-	if (!xInt && isBig(a)) || (!yInt && isBig(b)) {
-		r.fail("numbers of more than 64 bits can only be printed")
+	if (xInt || isBig(a)) && (yInt || isBig(b)) && op != "/" && !(op == "**" && yf < 0) {
+		return r.integers(op, bigOf(a, x), bigOf(b, y))
 	}
 	switch op {
 	case "+":
@@ -98,8 +95,18 @@ func (r *run) arithmetic(op string, a, b Value) Value {
 
 func isBig(v Value) bool { _, ok := v.(*big.Int); return ok }
 
-func (r *run) integers(op string, x, y int) Value {
-	a, b, z := big.NewInt(int64(x)), big.NewInt(int64(y)), new(big.Int)
+func bigOf(v Value, small int) *big.Int {
+	if i, ok := v.(*big.Int); ok {
+		return i
+	}
+	return big.NewInt(int64(small))
+}
+
+// maxBits bounds the size of whole numbers.
+const maxBits = 1 << 14
+
+func (r *run) integers(op string, a, b *big.Int) Value {
+	z := new(big.Int)
 	switch op {
 	case "+":
 		z.Add(a, b)
@@ -108,13 +115,13 @@ func (r *run) integers(op string, x, y int) Value {
 	case "*":
 		z.Mul(a, b)
 	case "**":
-		if y > 64 && (x > 1 || x < -1) {
-			r.fail("the power of numbers is too large")
+		if a.BitLen() > 1 && (!b.IsInt64() || b.Int64() > maxBits/int64(a.BitLen())) {
+			r.fail("the power of the numbers is too large")
 		}
-		if y > 64 {
-			y = 64 + y%2
+		if a.BitLen() <= 1 && b.Sign() > 0 { // the power of -1, 0 and 1 depends on whether b is even
+			b = big.NewInt(2 - int64(b.Bit(0)))
 		}
-		z.Exp(a, big.NewInt(int64(y)), nil)
+		z.Exp(a, b, nil)
 	default: // Python rounds down, Go towards zero
 		m := new(big.Int)
 		z.DivMod(a, b, m) // Euclidean: 0 <= m < |b|
@@ -125,6 +132,9 @@ func (r *run) integers(op string, x, y int) Value {
 		if op == "%" {
 			z = m
 		}
+	}
+	if z.BitLen() > maxBits {
+		r.fail("a number has more than %d bits", maxBits)
 	}
 	if !z.IsInt64() {
 		return z

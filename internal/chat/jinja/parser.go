@@ -177,9 +177,12 @@ func (p *parser) statement() statement {
 	case "with":
 		return p.withStatement(line)
 	case "print":
-		e := p.tuple(true, nil)
+		parts := []expression{p.expression()}
+		for p.skipOp(",") {
+			parts = append(parts, p.expression())
+		}
 		p.expectEnd()
-		return outputStatement{line, e}
+		return outputStatement{line, concatExpr{parts}}
 	case "block":
 		p.expectName()
 		for p.skipName("scoped") || p.skipName("required") {

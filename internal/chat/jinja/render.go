@@ -50,11 +50,20 @@ func (r *run) work(n int) { r.steps += n / 256 }
 
 // made counts n bytes of new values.
 func (r *run) made(n int) {
-	if r.work(n); n < 0 || n > maxBytes-r.bytes {
+	r.work(max(n, 0))
+	r.room(n)
+	if n > maxBytes-r.bytes {
 		r.fail("the template makes values of more than %d MiB", maxBytes>>20)
 	}
 	r.bytes += n
 	r.step()
+}
+
+// room fails when one value would take n bytes and that is too many.
+func (r *run) room(n int) {
+	if n < 0 || n > maxOutput {
+		r.fail("the template makes a value of more than %d MiB", maxOutput>>20)
+	}
 }
 
 // deeper counts nesting; the caller defers the function it gives.
@@ -66,9 +75,7 @@ func (r *run) deeper() func() {
 }
 
 func (r *run) print(text string) {
-	if r.out.Len()+len(text) > maxOutput {
-		r.fail("the text is longer than %d MiB", maxOutput>>20)
-	}
+	r.room(r.out.Len() + len(text))
 	r.made(len(text))
 	r.out.WriteString(text)
 }

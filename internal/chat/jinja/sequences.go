@@ -177,10 +177,12 @@ func batch(r *run, v Value, a callArguments) Value {
 	}
 	in, out := r.items(v), List{}
 	r.made(32 * len(in))
+	if p[1] != nil && len(in)%n > 0 {
+		r.made(16 * min(n, maxOutput))
+	}
 	for from := 0; from < len(in); from += n {
 		part := append(List{}, in[from:min(from+n, len(in))]...)
 		for p[1] != nil && *p[1] != nil && len(part) < n {
-			r.made(16)
 			part = append(part, *p[1])
 		}
 		out = append(out, part)

@@ -120,8 +120,9 @@ func (r *run) join(items []Value, sep string) string {
 			b.WriteString(sep)
 		}
 		text := r.text(item)
-		b.WriteString(text)
+		r.room(b.Len() + len(text) + len(sep))
 		r.made(len(text) + len(sep))
+		b.WriteString(text)
 	}
 	return b.String()
 }

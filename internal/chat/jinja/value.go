@@ -93,9 +93,7 @@ func (r *run) write(b *strings.Builder, v Value, quote bool, depth int) {
 	if r.step(); depth > maxNesting {
 		r.fail("the value nests too deeply to be printed")
 	}
-	if b.Len() > maxOutput {
-		r.fail("the text of a value is longer than %d bytes", maxOutput)
-	}
+	r.room(b.Len())
 	list := func(open string, items []Value, end string) {
 		b.WriteString(open)
 		for i, item := range items {

@@ -2,13 +2,17 @@ package pipelines
 
 import (
 	"flag"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"stillhouse/curate"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
+	"stillhouse/train"
 )
 
 var update = flag.Bool("update", false, "write the generated documents anew")
@@ -34,7 +38,7 @@ func TestConfigPage(t *testing.T) {
 
 func configDoc() string {
 	var c Config
-	c.Train, c.Eval = newTrain(), &EvalOptions{}
+	c.Train, c.Eval = &train.Options{}, &EvalOptions{}
 	c.EnsureDefaults()
 	c.Eval.MaxTokens = 0
 	var b strings.Builder
@@ -42,8 +46,19 @@ func configDoc() string {
 		"A key that is not here is an error that names the line and the nearest right key. Relative paths count from the folder that the program is started in.\n\n")
 	b.WriteString(options.Table(options.Describe(&c)))
 	b.WriteString("\n## Rewards\n\nEntries of `curate.rewards`: a bare name, or `{name: {options}}`.\n")
-	kinds(&b, curate.Kinds())
+	kindTables(&b, curate.Kinds())
 	b.WriteString("\n## Filter rules\n\nEntries of `filter`: a bare name, or `{name: {options}}`.\n")
-	kinds(&b, filter.Kinds())
+	kindTables(&b, filter.Kinds())
 	return b.String()
+}
+
+func kindTables(b *strings.Builder, kinds map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		entries := options.Describe(kinds[name])
+		if len(entries) == 0 {
+			fmt.Fprintf(b, "\n`%s` has no options.\n", name)
+			continue
+		}
+		fmt.Fprintf(b, "\n`%s`:\n\n%s", name, options.Table(entries))
+	}
 }

@@ -139,7 +139,11 @@ func (e *Encoder) template(r Row, conversation json.RawMessage, generationPrompt
 		vars = maps.Clone(r.Vars)
 		maps.Copy(vars, e.vars)
 	}
-	text, err := render(e.tok, conversation, chat.RenderOptions{AddGenerationPrompt: generationPrompt, Tools: r.Tools, Vars: vars})
+	var messages []chat.Message
+	if err := json.Unmarshal(conversation, &messages); err != nil {
+		return nil, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)
+	}
+	text, err := e.tok.Render(messages, chat.RenderOptions{AddGenerationPrompt: generationPrompt, Tools: r.Tools, Vars: vars})
 	if err != nil {
 		return nil, stillhouse.Permanentf("%s: %w", r.Name, err)
 	}
@@ -154,7 +158,7 @@ func (e *Encoder) ends(stops []int) []int32 {
 		ids = append(ids, int32(s))
 	}
 	const answer = "stillhouse"
-	text, err := render(e.tok, json.RawMessage(`[{"role":"user","content":"?"},{"role":"assistant","content":"`+answer+`"}]`), chat.RenderOptions{Vars: e.vars})
+	text, err := e.tok.Render([]chat.Message{{Role: "user", Content: "?"}, {Role: "assistant", Content: answer}}, chat.RenderOptions{Vars: e.vars})
 	if err != nil { // a template that takes no such conversation ends no turn
 		return ids
 	}

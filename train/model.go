@@ -49,6 +49,49 @@ func Load(ctx context.Context, o Options) (*Student, error) {
 	return s, s.special()
 }
 
+// maxTemplate bounds the size of a chat template, in bytes.
+const maxTemplate = 4 << 20
+
+// LoadTokenizer loads the tokenizer in a directory, with the chat template that the options name.
+func LoadTokenizer(dir string, o Options) (*chat.Tokenizer, error) {
+	tok, err := chat.Load(dir)
+	if err != nil || o.ChatTemplatePath == "" {
+		return tok, err
+	}
+	template, err := readTemplate(o.ChatTemplatePath)
+	if err != nil {
+		return nil, errors.Join(err, tok.Close())
+	}
+	tok.SetTemplate(template)
+	return tok, nil
+}
+
+// readTemplate reads a Jinja file, or the template of the tokenizer in a directory.
+func readTemplate(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", stillhouse.Invalidf("chat_template_path: %w: name a Jinja file or a directory with a tokenizer", err)
+	case info.IsDir():
+		other, err := chat.Load(path)
+		if err != nil {
+			return "", fmt.Errorf("chat_template_path: %w", err)
+		}
+		defer other.Close()
+		if !other.HasTemplate() {
+			return "", stillhouse.Invalidf("chat_template_path: the tokenizer in %s has no chat template", path)
+		}
+		return other.Template(), nil
+	case info.Size() > maxTemplate:
+		return "", stillhouse.Invalidf("chat_template_path: %s has %d bytes: no template is larger than %d", path, info.Size(), maxTemplate)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("chat_template_path: %w", err)
+	}
+	return string(text), nil
+}
+
 // special tells the model of the tokens that the options set. The padding token is the end-of-sequence token where
 // there is none.
 func (s *Student) special() error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"stillhouse/internal/chat"
 	"stillhouse/internal/student"
 )
 
@@ -45,9 +44,4 @@ func (s *Student) Ask(ctx context.Context, questions []string) ([]string, error)
 		answers[i] = s.Tokenizer.Decode(out[0].Tokens, true)
 	}
 	return answers, nil
-}
-
-// render is the text of a conversation.
-func render(tok *chat.Tokenizer, conversation json.RawMessage, o chat.RenderOptions) (string, error) {
-	return tok.Render(conversation, o)
 }

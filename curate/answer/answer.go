@@ -142,9 +142,7 @@ func announcement(text string) (from, to int, ok bool) {
 func boxed(text string, at int) (Answer, error) {
 	rest := text[at:]
 	rest = rest[strings.IndexByte(rest, 'x')+1:]
-	if strings.HasPrefix(rest, "ed") {
-		rest = rest[2:]
-	}
+	rest = strings.TrimPrefix(rest, "ed")
 	trimmed := strings.TrimLeft(rest, " ")
 	body, ok := "", false
 	if len(trimmed) > 2*maxText {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -123,6 +124,28 @@ func TestBestOfKParity(t *testing.T) {
 				require.True(t, math.IsNaN(got))
 			} else {
 				require.InDelta(t, *pass, got, 1e-9, "pass@%d of %s", k+1, p.Prompt)
+			}
+		}
+	}
+}
+
+func TestPassAtKParity(t *testing.T) {
+	var g struct {
+		PassAtK []struct {
+			N, C   int
+			PassAt []*float64 `json:"pass_at"`
+		} `json:"pass_at_k"`
+	}
+	data, err := os.ReadFile("../testdata/parity/data/selection/bestofk.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &g))
+	require.NotEmpty(t, g.PassAtK)
+	for _, x := range g.PassAtK {
+		for i, want := range x.PassAt {
+			if got := PassAtK(x.N, x.C, i+1); want == nil {
+				require.True(t, math.IsNaN(got))
+			} else {
+				require.InDelta(t, *want, got, 1e-9, "n %d, c %d, k %d", x.N, x.C, i+1)
 			}
 		}
 	}

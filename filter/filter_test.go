@@ -171,7 +171,7 @@ func TestLength(t *testing.T) {
 }
 
 func FuzzRuleEntry(f *testing.F) {
-	for _, s := range []string{"exact", "{minhash: {threshold: 0.5, words: 2}}", "{refusal: {patterns: [no]}}", "{length: {max_chars: 3}}", "{per_prompt: {max: 9}}", "{exact: {on: prompt}}"} {
+	for _, s := range []string{"exact", "{minhash: {threshold: 0.5, words: 2}}", "{refusal: {patterns: [no]}}", "{refusal: {patterns: []}}", "{length: {max_chars: 3}}", "{per_prompt: {max: 9}}", "{exact: {on: prompt}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -14,8 +14,12 @@ type Refusal struct {
 	Patterns []string `yaml:"patterns,omitempty" json:"patterns,omitempty" doc:"More regular expressions (RE2, case ignored) that mark a refusal; they are looked for anywhere in the answer."`
 }
 
-// EnsureDefaults does nothing.
-func (o *Refusal) EnsureDefaults() {}
+// EnsureDefaults makes an empty list none.
+func (o *Refusal) EnsureDefaults() {
+	if len(o.Patterns) == 0 {
+		o.Patterns = nil
+	}
+}
 
 // Validate is an Invalid error when a pattern is no regular expression, or would match every answer.
 func (o *Refusal) Validate() error {

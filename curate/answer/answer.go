@@ -35,7 +35,8 @@ var ErrNone = errors.New("no number could be read")
 
 var (
 	thinking    = regexp.MustCompile(`(?s)<think(?:ing)?>.*?</think(?:ing)?>`)
-	calculation = regexp.MustCompile(`<<[^<>\n]*>>`) // GSM8K's calculator notes
+	control     = regexp.MustCompile(`<\|[a-z_]{1,30}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>`) // a template's tokens
+	calculation = regexp.MustCompile(`<<[^<>\n]*>>`)                                           // GSM8K's calculator notes
 	announced   = regexp.MustCompile(`^(?i)answers?\b[ *_]*(?:is|are|equals|was|:|=|≈)[ *_:=\n]*`)
 	boxes       = []string{`\boxed`, `\fbox`}
 )
@@ -50,6 +51,9 @@ func Final(text string) (Answer, error) {
 		if before, _, ok := strings.Cut(text, "<think"); ok && strings.TrimSpace(before) == "" {
 			return Answer{}, fmt.Errorf("%w: the reasoning never ends", ErrNone)
 		}
+	}
+	if strings.HasSuffix(strings.TrimRight(text, " \n"), ">") {
+		text = control.ReplaceAllString(text, "")
 	}
 	if a, ok, err := marked(text); ok {
 		return a, err
@@ -142,9 +146,7 @@ func announcement(text string) (from, to int, ok bool) {
 func boxed(text string, at int) (Answer, error) {
 	rest := text[at:]
 	rest = rest[strings.IndexByte(rest, 'x')+1:]
-	if strings.HasPrefix(rest, "ed") {
-		rest = rest[2:]
-	}
+	rest = strings.TrimPrefix(rest, "ed")
 	trimmed := strings.TrimLeft(rest, " ")
 	body, ok := "", false
 	if len(trimmed) > 2*maxText {
@@ -174,10 +176,17 @@ func boxed(text string, at int) (Answer, error) {
 		if len(after) > 100 {
 			after = strings.ToValidUTF8(after[:100], "")
 		}
-		after = strings.TrimLeft(strings.NewReplacer("$", "", `\)`, "", `\]`, "", "}", "").Replace(after), " ")
+		after = strings.TrimLeft(after, " }$")
+		after = strings.TrimLeft(strings.TrimPrefix(strings.TrimPrefix(after, `\)`), `\]`), " ")
 		switch ts := lex(fold(after), true); {
 		case len(ts) > 0 && (ts[0].class == operator && ts[0].text != "*" && ts[0].text != "-" || ts[0].text == "_"):
 			err = errors.New("the box is part of a formula")
+		case len(ts) > 0 && ts[0].class == percent && !a.percent:
+			a.percent = true
+			a.value = new(big.Rat).Quo(a.value, big.NewRat(100, 1))
+			if a.decimals >= 0 {
+				a.decimals += 2
+			}
 		case len(ts) > 0 && (ts[0].class == word || ts[0].class == degree):
 			if u, _, ok := readUnit(ts[:1]); ok && u.dims != nil {
 				a.unit = u

@@ -33,6 +33,13 @@ func TestFinal(t *testing.T) {
 		`\boxed{5`:                                   "",
 		"The answer is":                              "",
 
+		"#### 17<|im_end|>\n":    "17",
+		"It is 17</s>":           "17",
+		`\boxed{5}\%`:            "0.05",
+		`\boxed{5}\text{ km}`:    "5 km",
+		`\boxed{5\,\text{km/h}}`: "5 km/h",
+		"#### $18/day":           "18 $/day",
+
 		// Numbers in a sentence.
 		"He has 3 apples and 12 pears, in total 15 fruits.": "15 fruits",
 		"It costs $1,250.00.":                               "1250 $",

@@ -54,6 +54,10 @@ func amount(ts []token) (a Answer, used int, err error) {
 	if a.percent && a.decimals >= 0 {
 		a.decimals += 2
 	}
+	if price := a.unit; !price.none() && len(rest) > 1 && rest[1].class == word && (rest[0].text == "/" || rest[0].text == "per") {
+		a.unit = unit{label: price.label + "/" + rest[1].text} // what a thing costs
+		return a, used + 2, nil
+	}
 	u, n, ok := readUnit(rest)
 	if !ok {
 		return Answer{}, 0, errSymbolic

@@ -135,8 +135,11 @@ func readUnit(ts []token) (u unit, used int, ok bool) {
 			return end(u, used, dimensions && sign > 0)
 		}
 		power := next
-		if u.label == "" {
+		switch {
+		case u.none():
 			u.label = t.text
+		case sign < 0:
+			u.label += "/" + t.text
 		}
 		used++
 		if used+1 < len(ts) && ts[used].text == "^" {

@@ -27,24 +27,46 @@ import (
 
 var threads = runtime.NumCPU()
 
-func init() { SetThreads(threads) }
+// OpenBLAS uses one thread a call. Its own threads wait for each other by spinning: they take the processor from our
+// kernels between the products, and on a machine that does other work too a product waits for a thread that has no
+// processor.
+func init() { C.sh_threads(1) }
 
 // Threads is the number of threads that products and kernels use.
 func Threads() int { return threads }
 
 // SetThreads sets the number of threads, at least 1. It must not be called while a kernel runs.
-func SetThreads(n int) {
-	threads = max(1, n)
-	C.sh_threads(C.int(threads))
-}
+func SetThreads(n int) { threads = max(1, n) }
 
 // Gemm computes C = alpha·op(A)·op(B) + beta·C, where op(A) is [m, k], op(B) is [k, n] and C is [m, n]; op transposes
-// when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored.
+// when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored. The last bits of the
+// result depend on the number of threads: OpenBLAS sums the edges of a matrix in another order than its middle.
 func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	if m == 0 || n == 0 {
 		return
 	}
-	C.sh_sgemm(flag(transA), flag(transB), C.int(m), C.int(n), C.int(k), C.float(alpha), ptr(a), C.int(lda), ptr(b), C.int(ldb), C.float(beta), ptr(c), C.int(ldc))
+	// Threads share the longer side of C in strips that suit OpenBLAS's inner kernels. What is too little work for a
+	// second thread is left whole.
+	const strip, least = 48, 1 << 19
+	grain := 1 + least/max(1, strip*min(m, n)*k)
+	product := func(row, rows, column, columns int) {
+		at, bt := row*lda, column
+		if transA {
+			at = row
+		}
+		if transB {
+			bt = column * ldb
+		}
+		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))
+	}
+	Parallel((max(m, n)+strip-1)/strip, grain, func(from, to int) {
+		from, to = from*strip, min(max(m, n), to*strip)
+		if m >= n {
+			product(from, to-from, 0, n)
+		} else {
+			product(0, m, from, to-from)
+		}
+	})
 }
 
 func flag(b bool) C.int {

@@ -1,0 +1,104 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func attention64(h Heads, lengths []int) func([]float64) []float64 {
+	return func(qkv []float64) []float64 {
+		width, start := h.Width(), 0
+		out := make([]float64, len(qkv)/width*h.Query*h.Dim)
+		for _, n := range lengths {
+			for head := range h.Query {
+				kv := head / (h.Query / h.KeyValue)
+				at := func(t, column int) []float64 { return qkv[(start+t)*width+column*h.Dim:][:h.Dim] }
+				for i := range n {
+					p, sum := make([]float64, i+1), 0.0
+					for j := range p {
+						for d, q := range at(i, head) {
+							p[j] += q * at(j, h.Query+kv)[d]
+						}
+						p[j] = math.Exp(p[j] / math.Sqrt(float64(h.Dim)))
+						sum += p[j]
+					}
+					for j := range p {
+						for d, v := range at(j, h.Query+h.KeyValue+kv) {
+							out[((start+i)*h.Query+head)*h.Dim+d] += p[j] / sum * v
+						}
+					}
+				}
+			}
+			start += n
+		}
+		return out
+	}
+}
+
+func TestAttention(t *testing.T) {
+	for _, tc := range []struct {
+		h       Heads
+		lengths []int
+	}{
+		{Heads{1, 1, 2}, []int{1}},
+		{Heads{2, 2, 6}, []int{3, 1, 4}},
+		{Heads{4, 2, 16}, []int{0, 5, 9}},
+		{Heads{3, 1, 10}, []int{2, 0, 11}},
+		{Heads{2, 1, 32}, []int{26}},
+		{Heads{1, 1, 8}, []int{53}},
+	} {
+		t.Run(fmt.Sprint(tc), func(t *testing.T) {
+			tokens := 0
+			for _, n := range tc.lengths {
+				tokens += n
+			}
+			r := rand.New(rand.NewPCG(6, uint64(tokens)))
+			qkv := random(r, tokens*tc.h.Width())
+			do := random(r, tokens*tc.h.Query*tc.h.Dim)
+			f := attention64(tc.h, tc.lengths)
+			want, gradient := f(wide(qkv)), slope(f, wide(qkv), do)
+			everySet(t, func(t *testing.T) {
+				o, lse := make([]float32, len(do)), make([]float32, tc.h.Query*(tokens+2))
+				d := random(r, len(qkv)) // what was there before must not matter
+				var s AttentionScratch
+				Attention(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s)
+				near(t, "output", o, want, 2e-6)
+				AttentionGradient(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s, do, d)
+				near(t, "gradient", d, gradient, 5e-6)
+				without := make([]float32, len(o))
+				Attention(tc.h, tc.lengths, qkv, without, nil, 0, &s)
+				require.Equal(t, o, without)
+			})
+		})
+	}
+}
+
+// Long rows, large scores: the parts of a row must not lose each other's scale, and no thread count may change a bit.
+func TestAttentionLong(t *testing.T) {
+	h, lengths := Heads{3, 1, 64}, []int{130, 301, 7}
+	r := rand.New(rand.NewPCG(7, 7))
+	tokens := 438
+	qkv, do := random(r, tokens*h.Width()), random(r, tokens*h.Query*h.Dim)
+	for i := range qkv {
+		qkv[i] *= 3
+	}
+	want := attention64(h, lengths)(wide(qkv))
+	var first, firstGradient []float32
+	everySet(t, func(t *testing.T) {
+		o, lse, d := make([]float32, len(do)), make([]float32, h.Query*tokens), make([]float32, len(qkv))
+		var s AttentionScratch
+		Attention(h, lengths, qkv, o, lse, tokens, &s)
+		AttentionGradient(h, lengths, qkv, o, lse, tokens, &s, do, d)
+		near(t, "output", o, want, 5e-6)
+		if Threads() == 1 {
+			first, firstGradient = o, d
+		} else {
+			require.Equal(t, first, o)
+			require.Equal(t, firstGradient, d)
+		}
+	})
+}

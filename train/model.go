@@ -92,30 +92,36 @@ func readTemplate(path string) (string, error) {
 	return string(text), nil
 }
 
-// special tells the model of the tokens that the options set. The padding token is the end-of-sequence token where
-// there is none.
+// special tells the model of the end-of-sequence token that the options set.
 func (s *Student) special() error {
-	c, o := &s.Model.Config, s.Options
-	if o.EOSToken != "" {
-		id, ok := s.Tokenizer.ID(o.EOSToken)
+	if name := s.Options.EOSToken; name != "" {
+		id, ok := s.Tokenizer.ID(name)
 		if !ok {
-			return stillhouse.Invalidf("eos_token %q is not in the vocabulary of the tokenizer in %s", o.EOSToken, s.Dir)
+			return stillhouse.Invalidf("eos_token %q is not in the vocabulary of the tokenizer in %s", name, s.Dir)
 		}
+		c := &s.Model.Config
 		c.EOSTokenIDs = append([]int{int(id)}, remove(c.EOSTokenIDs, int(id))...)
-		if c.PadTokenID < 0 {
-			c.PadTokenID = int(id)
-		}
 	}
-	if o.PadToken != "" {
-		id, ok := s.Tokenizer.ID(o.PadToken)
-		if !ok {
-			return stillhouse.Invalidf("pad_token %q is not in the vocabulary of the tokenizer in %s", o.PadToken, s.Dir)
+	if name := s.Options.PadToken; name != "" {
+		if _, ok := s.Tokenizer.ID(name); !ok {
+			return stillhouse.Invalidf("pad_token %q is not in the vocabulary of the tokenizer in %s", name, s.Dir)
 		}
-		c.PadTokenID = int(id)
-	} else if pad := int(s.Tokenizer.PAD()); pad >= 0 {
-		c.PadTokenID = pad
 	}
 	return nil
+}
+
+// padding is the padding token that is written to the student's configuration: that of the options, else the
+// tokenizer's, else the end-of-sequence token. While it is trained, the model has the one that it came with: as in
+// transformers, that one decides what the embedding learns.
+func (s *Student) padding() int {
+	id, ok := s.Tokenizer.ID(s.Options.PadToken)
+	if s.Options.PadToken == "" || !ok {
+		id = s.Tokenizer.PAD()
+	}
+	if id < 0 && len(s.Model.Config.EOSTokenIDs) > 0 {
+		return s.Model.Config.EOSTokenIDs[0]
+	}
+	return int(id)
 }
 
 func remove(ids []int, id int) (out []int) {
@@ -151,7 +157,9 @@ func scratch(dir string, seed int64) (*student.Model, error) {
 
 // Save writes the student as a Hugging Face directory. Files that are in dir already and are none of a model's stay.
 func (s *Student) Save(dir string) error {
-	if err := student.Save(s.Model, dir, student.SaveOptions{From: s.Dir}); err != nil {
+	m := *s.Model
+	m.Config.PadTokenID = s.padding()
+	if err := student.Save(&m, dir, student.SaveOptions{From: s.Dir}); err != nil {
 		return err
 	}
 	if err := s.saveTemplate(dir); err != nil {

@@ -21,10 +21,7 @@ func (s *Student) Ask(ctx context.Context, questions []string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	g, err := student.NewGenerator(s.Model)
-	if err != nil {
-		return nil, err
-	}
+	g := student.NewGenerator(s.Model, student.GeneratorOptions{})
 	defer g.Close()
 	answers := make([]string, len(questions))
 	for i, q := range questions {
@@ -37,7 +34,8 @@ func (s *Student) Ask(ctx context.Context, questions []string) ([]string, error)
 		if err != nil {
 			return nil, err
 		}
-		out, err := g.Generate(ctx, student.Request{Tokens: tokens, N: 1, MaxTokens: answerTokens, Stop: enc.ends(s.Model.Config.EOSTokenIDs)}, nil)
+		room := max(0, s.Model.Config.MaxPositionEmbeddings-len(tokens))
+		out, err := g.Generate(ctx, student.Request{Tokens: tokens, MaxTokens: min(answerTokens, room), Stop: enc.ends(s.Model.Config.EOSTokenIDs)}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("question %d: %w", i+1, err)
 		}

@@ -152,11 +152,33 @@ func open(path string, mem memory.Allocator, do func(*pqarrow.FileReader, metada
 	// damaged one makes the reader allocate what it claims, up to the end of the process.
 	meta := r.MetaData().KeyValueMetadata()
 	r.MetaData().FileMetaData.KeyValueMetadata = nil
+	if err := walk(r); err != nil {
+		return err
+	}
 	a, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{}, mem)
 	if err != nil {
 		return err
 	}
 	return do(a, meta)
+}
+
+// walk reads the head of every column chunk. pqarrow does so on goroutines of its own for columns within structs, where
+// a panic over a damaged file would end the process: here it can be recovered.
+func walk(r *pqfile.Reader) error {
+	for g := range r.NumRowGroups() {
+		group := r.RowGroup(g)
+		for c := range group.NumColumns() {
+			pages, err := group.GetColumnPageReader(c)
+			if err != nil {
+				return err
+			}
+			pages.Next()
+			if err := errors.Join(pages.Err(), pages.Close()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // section keeps the reader from closing the file, which its opener does.

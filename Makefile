@@ -10,6 +10,7 @@ SHELL := bash
 BUILD       := $(CURDIR)/.build
 LIB         := $(BUILD)/lib
 BLAS_WHEEL  := scipy-openblas32==0.3.34.0.0
+TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenizers" {print $$2}' go.mod).ready
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
@@ -17,13 +18,14 @@ GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go
 
 build: bin/stillhouse
 
-bin/stillhouse: $(LIB)/libtokenizers.a $(LIB)/blas.ready $(GO_FILES)
+bin/stillhouse: $(TOKENIZERS) $(LIB)/blas.ready $(GO_FILES)
 	go build -o $@ ./cmd/stillhouse
 
-deps: $(LIB)/libtokenizers.a $(LIB)/blas.ready
+deps: $(TOKENIZERS) $(LIB)/blas.ready
 
-$(LIB)/libtokenizers.a: go.mod
+$(TOKENIZERS): scripts/build-tokenizers
 	scripts/build-tokenizers $(BUILD)
+	touch $@
 
 $(LIB)/blas.ready: scripts/get-blas
 	scripts/get-blas $(BUILD) '$(BLAS_WHEEL)'

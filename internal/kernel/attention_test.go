@@ -40,6 +40,7 @@ func attention64(h Heads, lengths []int) func([]float64) []float64 {
 }
 
 func TestAttention(t *testing.T) {
+	var s AttentionScratch // for calls of all sizes
 	for _, tc := range []struct {
 		h       Heads
 		lengths []int
@@ -64,7 +65,6 @@ func TestAttention(t *testing.T) {
 			everySet(t, func(t *testing.T) {
 				o, lse := make([]float32, len(do)), make([]float32, tc.h.Query*(tokens+2))
 				d := random(r, len(qkv)) // what was there before must not matter
-				var s AttentionScratch
 				Attention(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s)
 				near(t, "output", o, want, 2e-6)
 				AttentionGradient(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s, do, d)

@@ -45,7 +45,7 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := Load(ctx, o)
+	s, err := Load(ctx, o, ui.download())
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 				continue
 			}
 		}
-		if err := a.patience.failed(f); err != nil {
+		if err := a.patience.failed(q.keys[0], f); err != nil {
 			return nil, err
 		}
 		fail(left, f)
@@ -94,7 +94,7 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 		g.Go(func() error {
 			_, f, err := a.request(ctx, q, []int{s}, 1, out)
 			if err == nil && f != nil {
-				err = a.patience.failed(f)
+				err = a.patience.failed(q.keys[0], f)
 				out[s].failed = f
 			}
 			if err == nil {

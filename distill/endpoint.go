@@ -3,6 +3,7 @@ package distill
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -136,14 +137,18 @@ func (t *trip) scrub(key string) {
 	if len(key) < 8 {
 		return
 	}
-	t.body = bytes.ReplaceAll(t.body, []byte(key), []byte("[key]"))
+	const instead = "[key]"
+	t.body = bytes.ReplaceAll(t.body, []byte(key), []byte(instead))
+	if quoted, err := json.Marshal(key); err == nil { // as it stands in JSON
+		t.body = bytes.ReplaceAll(t.body, bytes.Trim(quoted, `"`), []byte(instead))
+	}
 	for _, values := range t.header {
 		for i := range values {
-			values[i] = strings.ReplaceAll(values[i], key, "[key]")
+			values[i] = strings.ReplaceAll(values[i], key, instead)
 		}
 	}
 	if t.err != nil && strings.Contains(t.err.Error(), key) {
-		t.err = errors.New(strings.ReplaceAll(t.err.Error(), key, "[key]"))
+		t.err = errors.New(strings.ReplaceAll(t.err.Error(), key, instead))
 	}
 }
 

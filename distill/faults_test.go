@@ -184,7 +184,7 @@ func TestRunEndsWhenTheFirstFailAlike(t *testing.T) {
 	t.Run("twenty of many", func(t *testing.T) {
 		teacher := testkit.StartTeacher(t, &testkit.Teacher{Fault: always(testkit.Status(400, "bad_param", ""))})
 		_, err := run(context.Background(), newStage(t, teacher), questions(300))
-		require.Regexp(t, "the first 2[0-9] requests all failed in the same way", err)
+		require.Regexp(t, "the first 2[0-9] prompts all failed in the same way", err)
 		require.ErrorContains(t, err, "scripted failure 400")
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
 		assert.LessOrEqual(t, teacher.Requests(), 2*(20+8))
@@ -194,7 +194,7 @@ func TestRunEndsWhenTheFirstFailAlike(t *testing.T) {
 		d := newStage(t, teacher)
 		d.Expect(3)
 		_, err := run(context.Background(), d, questions(3))
-		require.ErrorContains(t, err, "the first 3 requests all failed in the same way")
+		require.ErrorContains(t, err, "the first 3 prompts all failed in the same way")
 	})
 	t.Run("in different ways", func(t *testing.T) {
 		teacher := testkit.StartTeacher(t, &testkit.Teacher{Fault: func(c testkit.Call) *testkit.Fault {
@@ -276,4 +276,19 @@ func TestEndpointThatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, address)
 	assert.Equal(t, stillhouse.Transient, stillhouse.KindOf(err))
 	assert.LessOrEqual(t, d.Requests().Requests, int64(4*32))
+}
+
+// One prompt that the endpoint cannot bear is one prompt, however many requests its samples are.
+func TestOneBadPromptDoesNotEndTheRun(t *testing.T) {
+	teacher := testkit.StartTeacher(t, &testkit.Teacher{MaxChoices: 1, Fault: func(c testkit.Call) *testkit.Fault {
+		if c.Prompt() == question(4) {
+			return testkit.Status(500, "", "")
+		}
+		return nil
+	}})
+	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.MaxRetries, d.Concurrency = 30, new(1), 1 })
+	d.Expect(5)
+	r := mustRun(t, d, questions(5))
+	assert.Equal(t, int64(4*30), r.Account.Kept)
+	assert.Equal(t, map[string]int64{"transient": 30}, r.Account.Failed)
 }

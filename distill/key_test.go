@@ -16,7 +16,7 @@ import (
 	"stillhouse/internal/testkit"
 )
 
-const planted = "sk-planted-3f9c2b7a1e"
+const planted = "sk-planted-3f9c&2b7a1e"
 
 func TestKeyIsRequiredAndNamed(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "")

@@ -64,7 +64,7 @@ func (g *gate) pause(d time.Duration) {
 	}
 }
 
-// sameFailures is how many requests may fail in the same way, with no answer among them, before the run ends: a wrong
+// sameFailures is how many prompts may fail in the same way, with no answer among them, before the run ends: a wrong
 // model name must not cost ten thousand requests.
 const sameFailures = 20
 
@@ -79,7 +79,7 @@ type patience struct {
 	answered  bool         // there was an answer, fresh or from the store
 	refusing  time.Time    // of the first refusal since the last answer
 	refused   map[Key]bool // the queries refused since then
-	streak    int          // requests given up since the last answer
+	streak    map[Key]bool // the queries given up since the last answer
 	last      *failure     // of the streak
 	different bool         // the streak is of more than one kind of failure
 }
@@ -96,7 +96,7 @@ func (p *patience) good() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answered, p.reached = true, true
-	p.streak, p.last, p.different, p.refusing, p.refused = 0, nil, false, time.Time{}, nil
+	p.streak, p.last, p.different, p.refusing, p.refused = nil, nil, false, time.Time{}, nil
 }
 
 // tries is how often a request may be sent again after a failure of this kind. A server that was never there is
@@ -139,29 +139,32 @@ func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err erro
 		now.Sub(p.refusing).Round(time.Second), p.giveUp, f.message, asked)
 }
 
-// failed is told of a request that was given up. Its error ends the run.
-func (p *patience) failed(f *failure) error {
+// failed is told of a request of a query that was given up. Its error ends the run.
+func (p *patience) failed(q Key, f *failure) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last != nil && !p.last.same(f) {
 		p.different = true
 	}
-	p.streak++
+	if p.streak == nil {
+		p.streak = make(map[Key]bool)
+	}
+	p.streak[q] = true
 	p.last = f
 	if f.kind == "connect" {
 		return stillhouse.Transientf("%s: is the server running, and is distill.endpoint right? every answer is kept, run again to go on", f.message)
 	}
 	limit := sameFailures
-	if p.expected > 0 {
+	if p.expected > 0 && !p.answered {
 		limit = min(limit, p.expected)
 	}
 	switch {
-	case p.different || p.streak < limit:
+	case p.different || len(p.streak) < limit:
 		return nil
 	case f.scope == rowOnly && !p.answered:
-		return stillhouse.Invalidf("the first %d requests all failed in the same way: %s", p.streak, f.message)
+		return stillhouse.Invalidf("the first %d prompts all failed in the same way: %s", len(p.streak), f.message)
 	case f.scope != rowOnly:
-		return stillhouse.Transientf("%d requests after another failed in the same way: %s; every answer is kept, run again to go on", p.streak, f.message)
+		return stillhouse.Transientf("%d prompts after another failed in the same way: %s; every answer is kept, run again to go on", len(p.streak), f.message)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ type Stage interface {
 // Process for one batch at a time, in the order of the input.
 type Ordered interface {
 	Stage
-	// Begin forgets everything. It is called before the first batch of every run.
+	// Begin forgets everything and releases what it still held. It is called before the first batch of every run.
 	Begin() error
 }
 
@@ -68,7 +68,7 @@ type Expander interface {
 // An Emitter is where a stage's rows go. Its methods may be called from several goroutines, though the order of the
 // calls to Emit is the order of the output: a stage that works in parallel puts its rows in order first.
 type Emitter interface {
-	// Emit passes on a batch of the stage's output schema. It takes over the caller's reference.
+	// Emit passes on a batch of the stage's output schema. It takes over the caller's reference, also when it fails.
 	Emit(batch arrow.RecordBatch) error
 
 	// Drop is the only way to leave rows out. The rows have the stage's input schema and are borrowed. The reason is
@@ -79,7 +79,8 @@ type Emitter interface {
 	// kind is what the ledger counts.
 	Fail(rows arrow.RecordBatch, err error) error
 
-	// Tick tells whoever watches that n more rows of output are decided. It changes nothing else.
+	// Tick tells whoever watches that n more rows of output are decided. It changes nothing else. A stage that is quick
+	// leaves it out: the runner ticks what is left of a shard when the shard is written.
 	Tick(n int)
 
 	// Allocator is where a stage takes Arrow memory from.
@@ -107,17 +108,20 @@ func Check(in *arrow.Schema, stages ...Stage) (*arrow.Schema, error) {
 // A Source is a stage's input: shards that can be read again and again.
 type Source interface {
 	Schema() *arrow.Schema
-	// Shards is the number of shards. Their order and the rows in each never change.
+	// Shards is the number of shards. Their order and the rows in each never change, and the rows of one prompt lie
+	// side by side in one shard.
 	Shards() int
 	// Read returns the rows of one shard as one batch, which the caller releases.
 	Read(ctx context.Context, shard int, mem memory.Allocator) (arrow.RecordBatch, error)
 }
 
-// A Sink is where a stage's output goes: one write-once shard of output for each shard of input.
+// A Sink is where a stage's output goes: one write-once shard of output for each shard of input. Its methods may be
+// called from several goroutines, for different shards.
 type Sink interface {
 	// Done returns the account of a shard that is already there and whole.
 	Done(shard int) (a Account, ok bool, err error)
-	// Write makes a shard durable, wholly or not at all. It borrows the batches.
+	// Write makes a shard durable, wholly or not at all. It borrows the batches. An Ordered stage that goes on writes
+	// shards that are there once more, with the same rows.
 	Write(ctx context.Context, shard int, out Shard) error
 }
 

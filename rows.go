@@ -136,7 +136,8 @@ func SampleBatch(mem memory.Allocator, rows []Sample) arrow.RecordBatch {
 	return encode(mem, SampleSchema, rows, writeSample)
 }
 
-// Rows makes a batch of the rows of batch at the given places, in that order. All columns are carried over.
+// Rows makes a batch of the rows of batch at the given places, in that order. All columns are carried over. A place
+// outside the batch is a panic.
 func Rows(mem memory.Allocator, batch arrow.RecordBatch, at []int) (arrow.RecordBatch, error) {
 	if len(at) == 0 {
 		return batch.NewSlice(0, 0), nil
@@ -248,9 +249,21 @@ func (r *reader) optional(name string) *string {
 	return &v
 }
 
-func (r *reader) count(name string) int32 { return r.cols[name].(*array.Int32).Value(r.row) }
+func (r *reader) count(name string) int32 {
+	c := r.cols[name].(*array.Int32)
+	if c.IsNull(r.row) {
+		return 0
+	}
+	return c.Value(r.row)
+}
 
-func (r *reader) float(name string) float64 { return r.cols[name].(*array.Float64).Value(r.row) }
+func (r *reader) float(name string) float64 {
+	c := r.cols[name].(*array.Float64)
+	if c.IsNull(r.row) {
+		return 0
+	}
+	return c.Value(r.row)
+}
 
 func (r *reader) list(name string) (items *array.Struct, from, to int) {
 	c := r.cols[name].(*array.List)

@@ -70,59 +70,60 @@ func (r *runner) shards(ctx context.Context) (Account, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.opts.Workers)
 	for i := range accounts {
-		a, done, err := r.out.Done(i)
-		if err != nil {
-			_ = g.Wait()
-			return Account{}, err
-		}
-		if done {
-			accounts[i] = a
-			r.opts.Tick(int(a.In))
-			continue
-		}
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			c := r.collect()
-			defer c.release()
-			if err := r.feed(ctx, i, c); err != nil {
-				return err
-			}
-			accounts[i], err = r.write(ctx, i, c)
+		g.Go(func() (err error) {
+			accounts[i], err = r.shard(ctx, i)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return Account{}, err
 	}
-	var total Account
-	for _, a := range accounts {
-		total = total.Plus(a)
+	return total(accounts), nil
+}
+
+// shard makes one shard, or finds it made.
+func (r *runner) shard(ctx context.Context, i int) (Account, error) {
+	if err := ctx.Err(); err != nil {
+		return Account{}, fmt.Errorf("%s: %w", r.stage.Name(), err)
 	}
-	return total.Plus(Account{}), nil
+	a, done, err := r.done(i)
+	if err != nil {
+		return Account{}, err
+	}
+	if done {
+		r.opts.Tick(int(a.In))
+		return a, nil
+	}
+	c := r.collect()
+	defer c.release()
+	if err := r.feed(ctx, i, c); err != nil {
+		return Account{}, err
+	}
+	return r.write(ctx, i, c)
+}
+
+func (r *runner) done(shard int) (Account, bool, error) {
+	a, ok, err := r.out.Done(shard)
+	if err != nil {
+		err = fmt.Errorf("%s: shard %d: %w", r.stage.Name(), shard, err)
+	}
+	return a, ok, err
 }
 
 // ordered runs an Ordered stage: every shard in turn, the rows it held back as one shard more.
-func (r *runner) ordered(ctx context.Context, s Ordered) (total Account, err error) {
+func (r *runner) ordered(ctx context.Context, s Ordered) (Account, error) {
+	flusher, flushes := s.(Flusher)
 	n := r.in.Shards()
-	f, flushes := s.(Flusher)
 	if flushes {
 		n++
 	}
-	for i := range n {
-		a, done, err := r.out.Done(i)
-		if err != nil {
-			return Account{}, err
-		}
-		if !done {
-			total = Account{}
-			break
-		}
-		if total = total.Plus(a); i == n-1 {
-			r.opts.Tick(int(total.In))
-			return total, nil
-		}
+	accounts := make([]Account, n)
+	if whole, err := r.whole(accounts); err != nil {
+		return Account{}, err
+	} else if whole {
+		all := total(accounts)
+		r.opts.Tick(int(all.In))
+		return all, nil
 	}
 	if err := s.Begin(); err != nil {
 		return Account{}, fmt.Errorf("%s: %w", s.Name(), err)
@@ -130,34 +131,58 @@ func (r *runner) ordered(ctx context.Context, s Ordered) (total Account, err err
 	held := r.collect() // counts the rows that are still with the stage
 	defer held.release()
 	for i := range r.in.Shards() {
-		c := r.collect()
-		err := r.feed(ctx, i, c)
-		if err == nil && flushes {
-			left := c.account.In - c.decided()
-			c.account.In -= left
-			held.account.In += left
-		}
-		var a Account
-		if err == nil {
-			a, err = r.write(ctx, i, c)
-		}
-		c.release()
+		a, err := r.next(ctx, i, held, flushes)
 		if err != nil {
 			return Account{}, err
 		}
-		total = total.Plus(a)
+		accounts[i] = a
 	}
 	if flushes {
-		if err := f.Flush(ctx, held); err != nil {
+		if err := flusher.Flush(ctx, held); err != nil {
 			return Account{}, fmt.Errorf("%s: %w", s.Name(), err)
 		}
-		a, err := r.write(ctx, r.in.Shards(), held)
+		a, err := r.write(ctx, n-1, held)
 		if err != nil {
 			return Account{}, err
 		}
-		total = total.Plus(a)
+		accounts[n-1] = a
 	}
-	return total.Plus(Account{}), nil
+	return total(accounts), nil
+}
+
+// whole fills in the accounts of the shards that are there and reports whether all are.
+func (r *runner) whole(accounts []Account) (bool, error) {
+	for i := range accounts {
+		a, done, err := r.done(i)
+		if err != nil || !done {
+			return false, err
+		}
+		accounts[i] = a
+	}
+	return len(accounts) > 0, nil
+}
+
+// next makes the next shard of an Ordered stage. The rows that a Flusher has neither passed on nor dropped are booked
+// as held; when it passes on rows of earlier shards, fewer are held.
+func (r *runner) next(ctx context.Context, shard int, held *collector, flushes bool) (Account, error) {
+	c := r.collect()
+	defer c.release()
+	if err := r.feed(ctx, shard, c); err != nil {
+		return Account{}, err
+	}
+	if flushes {
+		left := c.account.In - c.decided()
+		c.account.In -= left
+		held.account.In += left
+	}
+	return r.write(ctx, shard, c)
+}
+
+func total(accounts []Account) (sum Account) {
+	for _, a := range accounts {
+		sum = sum.Plus(a)
+	}
+	return sum.Plus(Account{})
 }
 
 // feed hands a shard of input to the stage, batch by batch.
@@ -167,6 +192,10 @@ func (r *runner) feed(ctx context.Context, shard int, c *collector) error {
 		return fmt.Errorf("%s: shard %d: %w", r.stage.Name(), shard, err)
 	}
 	defer rows.Release()
+	if !rows.Schema().Equal(r.in.Schema()) {
+		return Invalidf("%s: shard %d has the columns %v, but the first one promised %v: all files of one input need the same columns",
+			r.stage.Name(), shard, names(rows.Schema()), names(r.in.Schema()))
+	}
 	fanout := 1
 	if e, ok := r.stage.(Expander); ok {
 		fanout = e.Fanout()
@@ -174,7 +203,7 @@ func (r *runner) feed(ctx context.Context, shard int, c *collector) error {
 	c.account.In = rows.NumRows() * int64(fanout)
 	for _, cut := range batches(rows, r.opts.BatchRows) {
 		if err := ctx.Err(); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", r.stage.Name(), err)
 		}
 		b := rows.NewSlice(cut[0], cut[1])
 		err := r.stage.Process(ctx, b, c)
@@ -207,7 +236,7 @@ func batches(rows arrow.RecordBatch, size int) (cuts [][2]int64) {
 // write closes the books of a shard and hands it to the sink.
 func (r *runner) write(ctx context.Context, shard int, c *collector) (Account, error) {
 	if err := ctx.Err(); err != nil {
-		return Account{}, err
+		return Account{}, fmt.Errorf("%s: %w", r.stage.Name(), err)
 	}
 	if !c.account.Balanced() {
 		return Account{}, &Error{Kind: Invalid, Err: fmt.Errorf("%s: shard %d: %w: %d rows in, %d kept, %d dropped, %d failed",
@@ -234,6 +263,9 @@ func (r *runner) write(ctx context.Context, shard int, c *collector) (Account, e
 	if err := r.out.Write(ctx, shard, s); err != nil {
 		return Account{}, fmt.Errorf("%s: shard %d: %w", r.stage.Name(), shard, err)
 	}
+	if rest := s.Account.In - c.ticked; rest > 0 { // the stage ticks when it can say more than that a shard is done
+		r.opts.Tick(int(rest))
+	}
 	return s.Account, nil
 }
 
@@ -244,6 +276,7 @@ type collector struct {
 	*runner
 	mu                    sync.Mutex
 	account               Account
+	ticked                int64
 	kept, dropped, failed []arrow.RecordBatch
 }
 
@@ -262,21 +295,33 @@ func (c *collector) Emit(batch arrow.RecordBatch) error {
 func (c *collector) Drop(rows arrow.RecordBatch, reason, detail string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.account.Dropped = plus(c.account.Dropped, map[string]int64{reason: rows.NumRows()})
-	c.dropped = append(c.dropped, withText(c.opts.Allocator, rows, DropSchema(c.in.Schema()), c.stage.Name(), reason, detail))
-	return nil
+	return c.leave(rows, &c.account.Dropped, &c.dropped, reason, detail)
 }
 
 func (c *collector) Fail(rows arrow.RecordBatch, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kind := KindOf(err).String()
-	c.account.Failed = plus(c.account.Failed, map[string]int64{kind: rows.NumRows()})
-	c.failed = append(c.failed, withText(c.opts.Allocator, rows, DropSchema(c.in.Schema()), c.stage.Name(), kind, err.Error()))
+	return c.leave(rows, &c.account.Failed, &c.failed, KindOf(err).String(), err.Error())
+}
+
+func (c *collector) leave(rows arrow.RecordBatch, counts *map[string]int64, list *[]arrow.RecordBatch, reason, detail string) error {
+	if !rows.Schema().Equal(c.in.Schema()) {
+		return Invalidf("left out rows (%s) of another schema than the input's: %v, not %v", reason, names(rows.Schema()), names(c.in.Schema()))
+	}
+	if rows.NumRows() == 0 {
+		return nil
+	}
+	*counts = plus(*counts, map[string]int64{reason: rows.NumRows()})
+	*list = append(*list, withText(c.opts.Allocator, rows, DropSchema(c.in.Schema()), c.stage.Name(), reason, detail))
 	return nil
 }
 
-func (c *collector) Tick(n int) { c.opts.Tick(n) }
+func (c *collector) Tick(n int) {
+	c.mu.Lock()
+	c.ticked += int64(n)
+	c.mu.Unlock()
+	c.opts.Tick(n)
+}
 
 func (c *collector) Allocator() memory.Allocator { return c.opts.Allocator }
 

@@ -44,6 +44,12 @@ func (t *Tokenizer) Template() string {
 	return FallbackTemplate
 }
 
+// SetTemplate puts another chat template in the place of the tokenizer's own. It must not be called while the tokenizer
+// is in use.
+func (t *Tokenizer) SetTemplate(source string) {
+	t.templates = templates{source: map[string]string{"default": source}}
+}
+
 // HasTemplate says whether the tokenizer has a chat template of its own.
 func (t *Tokenizer) HasTemplate() bool { return len(t.templates.source) > 0 }
 

@@ -130,6 +130,10 @@ func attend(h Heads, lengths []int, qkv, o, lse []float32, pitch int, s *Attenti
 		need(len(dqkv), tokens*h.Width())
 	}
 	s.fit(h, longest, tokens, do != nil)
+	dkv := s.dkv
+	if do == nil {
+		dkv = nil // may be of a smaller batch's backward pass
+	}
 	scale := C.float(1 / math.Sqrt(float64(h.Dim)))
 	width, out, wide := h.Width(), h.Query*h.Dim, 2*h.Query*h.Dim
 	// Each piece does the heads whose share of the work, counted from the first head of the first row, begins in it.
@@ -148,7 +152,7 @@ func attend(h Heads, lengths []int, qkv, o, lse []float32, pitch int, s *Attenti
 				if first < last && n > 0 {
 					C.sh_attend(ptr(qkv[start*width:]), C.long(n), C.long(h.Query), C.long(h.KeyValue), C.long(h.Dim), scale, C.long(first), C.long(last),
 						ptr(o[start*out:]), ptr(tail(lse, start)), C.long(pitch), ptr(s.threads[p]), ptr(tail(do, start*out)), ptr(tail(dqkv, start*width)),
-						ptr(tail(s.dkv, start*wide)), C.long(wide))
+						ptr(tail(dkv, start*wide)), C.long(wide))
 				}
 				start += n
 				done += c * h.Query

@@ -85,6 +85,14 @@ func (g *Graph) Accumulate(b Batch, scale float64) (Stats, error) {
 	return g.run(g.train, b)
 }
 
+// AccumulateRows is Accumulate with the sums of each row: for micro-batches that are computed together and logged apart.
+func (g *Graph) AccumulateRows(b Batch, scale float64) ([]Stats, error) {
+	if _, err := g.Accumulate(b, scale); err != nil {
+		return nil, err
+	}
+	return g.byRow, nil
+}
+
 // Evaluate runs forward only.
 func (g *Graph) Evaluate(b Batch) (Stats, error) {
 	g.gradients = false

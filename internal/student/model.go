@@ -58,3 +58,11 @@ type Stats struct {
 	Correct int     // labels that were the likeliest token
 	Entropy float64 // of the predictions, nats, summed
 }
+
+// Add adds the sums of other labels.
+func (s *Stats) Add(t Stats) {
+	s.Labels += t.Labels
+	s.Loss += t.Loss
+	s.Correct += t.Correct
+	s.Entropy += t.Entropy
+}

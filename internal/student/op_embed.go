@@ -1,6 +1,8 @@
 package student
 
 import (
+	"slices"
+
 	"gorgonia.org/gorgonia"
 
 	"stillhouse/internal/kernel"
@@ -29,12 +31,22 @@ func (o *embedOp) SymDiff(_ gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.No
 }
 
 // embedGradient adds the rows of the gradient to those of the table's: ([tokens, H]) → [V, H].
+//
+// Where the configuration has a padding token, looking it up has no gradient: transformers makes the embedding with
+// torch's padding_idx, and that counts where a turn ends with that very token too. A tied head's gradient stays.
 type embedGradient struct {
 	fused
 	of *embedOp
 }
 
 func (o *embedGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
-	kernel.EmbedGradient(floats(in[0]), o.of.tokens, o.of.table.grad, o.of.table.columns)
+	grad, n := o.of.table.grad, o.of.table.columns
+	var padding, kept []float32
+	if id := o.of.config.PadTokenID; id >= 0 && id < o.of.config.VocabSize {
+		padding = grad[id*n : (id+1)*n]
+		kept = slices.Clone(padding)
+	}
+	kernel.EmbedGradient(floats(in[0]), o.of.tokens, grad, n)
+	copy(padding, kept)
 	return o.out, nil
 }

@@ -53,9 +53,9 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		kernel.Gemm(false, true, n, v, h, 1, o.hidden, h, o.head.data, h, 0, o.logits, v)
 		kernel.CrossEntropy(o.logits, labels, v, o.scale, o.gradients, o.predictions)
 		for i := range n {
-			o.stats.Loss += o.predictions.Loss[i]
-			o.stats.Entropy += o.predictions.Entropy[i]
-			o.stats.Correct += int(o.predictions.Correct[i])
+			found := Stats{Loss: o.predictions.Loss[i], Entropy: o.predictions.Entropy[i], Correct: int(o.predictions.Correct[i])}
+			o.stats.Add(found)
+			o.byRow[o.owners[from+i]].Add(found)
 		}
 		if !o.gradients {
 			continue

@@ -12,9 +12,11 @@ type step struct {
 	lengths   []int
 	targets   []int32 // tokens at whose place a label is predicted
 	labels    []int32 // of each target
+	owners    []int32 // the row of each target
 	gradients bool    // the backward pass will follow
 	scale     float32 // of the gradients
 	stats     Stats
+	byRow     []Stats // of each row
 }
 
 func (s *step) rows() int { return len(s.tokens) }
@@ -48,15 +50,18 @@ func (s *step) read(b Batch, c Config, capacity int) error {
 		}
 	}
 	s.tokens, s.lengths = b.Tokens, b.Lengths
-	s.positions, s.targets, s.labels = s.positions[:0], s.targets[:0], s.labels[:0]
+	s.positions, s.targets, s.labels, s.owners = s.positions[:0], s.targets[:0], s.labels[:0], s.owners[:0]
+	s.byRow = make([]Stats, len(b.Lengths))
 	start := 0
-	for _, n := range b.Lengths {
+	for row, n := range b.Lengths {
 		for p := range n {
 			s.positions = append(s.positions, int32(p))
 			// The first token of a row is predicted by nothing.
 			if t := start + p; p > 0 && b.Labels != nil && b.Labels[t] != Ignored {
 				s.targets = append(s.targets, int32(t-1))
 				s.labels = append(s.labels, b.Labels[t])
+				s.owners = append(s.owners, int32(row))
+				s.byRow[row].Labels++
 			}
 		}
 		start += n

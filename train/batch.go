@@ -1,0 +1,123 @@
+package train
+
+import (
+	"iter"
+	"math"
+
+	"stillhouse"
+	"stillhouse/internal/student"
+)
+
+// A Plan says how many updates a training makes of so many rows. It counts as transformers' Trainer does.
+type Plan struct {
+	Rows            int
+	BatchesPerEpoch int // micro-batches
+	UpdatesPerEpoch int
+	Updates         int
+	options         Options
+}
+
+// Plan plans a training on n rows.
+func (o Options) Plan(n int) (Plan, error) {
+	p := Plan{Rows: n, options: o}
+	p.BatchesPerEpoch = (n + o.PerDeviceTrainBatchSize - 1) / o.PerDeviceTrainBatchSize
+	if o.DataloaderDropLast {
+		p.BatchesPerEpoch = n / o.PerDeviceTrainBatchSize
+	}
+	if p.BatchesPerEpoch == 0 {
+		return p, stillhouse.Invalidf("%d rows do not fill one micro-batch of %d and dataloader_drop_last is true: take a smaller per_device_train_batch_size, or more rows",
+			n, o.PerDeviceTrainBatchSize)
+	}
+	p.UpdatesPerEpoch = (p.BatchesPerEpoch + o.GradientAccumulationSteps - 1) / o.GradientAccumulationSteps
+	if p.Updates = o.MaxSteps; p.Updates <= 0 {
+		p.Updates = int(math.Ceil(o.NumTrainEpochs * float64(p.UpdatesPerEpoch)))
+	}
+	return p, nil
+}
+
+// A Window is what one update sees: micro-batches of rows, given by their places. The last window of an epoch may have
+// fewer micro-batches, and its last micro-batch fewer rows.
+type Window struct {
+	Update  int     // counted from 1
+	Epoch   float64 // that have been visited once the update is made
+	Batches [][]int
+}
+
+// Windows are the windows of the training in order. A window never joins rows of two epochs.
+func (p Plan) Windows() iter.Seq[Window] {
+	size, steps := p.options.PerDeviceTrainBatchSize, p.options.GradientAccumulationSteps
+	return func(yield func(Window) bool) {
+		update := 0
+		for epoch := 0; ; epoch++ {
+			order := p.options.order(p.Rows, epoch)
+			for from := 0; from < p.BatchesPerEpoch; from += steps {
+				if update++; update > p.Updates {
+					return
+				}
+				to := min(from+steps, p.BatchesPerEpoch)
+				w := Window{Update: update, Epoch: float64(epoch) + float64(to)/float64(p.BatchesPerEpoch)}
+				for b := from; b < to; b++ {
+					w.Batches = append(w.Batches, order[b*size:min((b+1)*size, len(order))])
+				}
+				if !yield(w) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A pass is what is computed at once: rows of one window, whatever their micro-batch. The gradients of rows add up, so
+// how a window is cut into passes does not change them beyond rounding; many short rows at once are faster than one
+// after another.
+type pass struct {
+	batch student.Batch
+	rows  []int // places of the rows in the training
+	of    []int // the micro-batch that each row belongs to
+}
+
+// passTokens is how many tokens are computed at once, unless a single row is longer: enough for the matrix products to
+// run at full speed, and few enough for the activations of the course's students to fit into 2 GiB.
+const passTokens = 1024
+
+// passes cuts a window into passes of at most size tokens, rows in order.
+func passes(w Window, examples []Example, size int) (out []pass) {
+	for b, batch := range w.Batches {
+		for _, r := range batch {
+			e := examples[r]
+			n := len(e.Tokens)
+			if len(out) == 0 || len(out[len(out)-1].batch.Tokens)+n > size {
+				out = append(out, pass{})
+			}
+			p := &out[len(out)-1]
+			p.batch.Tokens = append(p.batch.Tokens, e.Tokens...)
+			p.batch.Labels = append(p.batch.Labels, e.Labels...)
+			p.batch.Lengths = append(p.batch.Lengths, n)
+			p.rows = append(p.rows, r)
+			p.of = append(p.of, b)
+		}
+	}
+	return out
+}
+
+// labels is the number of trained tokens of a window: those that are predicted, so never a row's first token. TRL calls
+// it num_items_in_batch.
+func (w Window) labels(examples []Example) (n int) {
+	for _, batch := range w.Batches {
+		for _, r := range batch {
+			n += examples[r].Trained()
+		}
+	}
+	return n
+}
+
+// capacity is the size of the largest pass of a training on these rows.
+func capacity(o Options, examples []Example) int {
+	longest, sum := 0, 0
+	for _, e := range examples {
+		longest = max(longest, len(e.Tokens))
+		sum += len(e.Tokens)
+	}
+	window := o.PerDeviceTrainBatchSize * o.GradientAccumulationSteps
+	return max(longest, min(passTokens, sum, longest*window))
+}

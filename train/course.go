@@ -1,0 +1,226 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"stillhouse"
+)
+
+// An Answer is what the student said to a question before and after its training.
+type Answer struct {
+	Question string `json:"question"`
+	Before   string `json:"before"`
+	After    string `json:"after"`
+}
+
+// A Report is what became of [Run].
+type Report struct {
+	Result
+	Account stillhouse.Account `json:"account"` // of the rows
+	Student string             `json:"student"` // the directory
+	Answers []Answer           `json:"answers,omitempty"`
+}
+
+// Run does what the course does, in its order: it loads the student, shows the first three rows, asks the questions,
+// trains on o.Data, asks again, and shows both answers side by side. The student is written to dir/student, with its
+// log.jsonl; until it is whole, it is dir/student.partial.
+func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
+	ui.ensureDefaults()
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Data.Path == "" {
+		return nil, stillhouse.Invalidf("data.path is missing: name the rows to train on, a JSONL or Parquet file")
+	}
+	list, err := ReadRows(ctx, o.Data, o.DatasetTextField)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Load(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Tokenizer.Close()
+	ui.say("student %s: %s", o.Student, s.size())
+	ui.show(list[:min(3, len(list))])
+	enc, err := NewEncoder(o, s.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	examples, account, err := enc.EncodeRows(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Account: account, Student: filepath.Join(dir, "student")}
+	before, err := s.Ask(ctx, o.Questions)
+	if err != nil {
+		return nil, err
+	}
+	ui.answers("Before the training", o.Questions, before)
+	if report.Result, err = s.Train(ctx, examples, report.Student, ui); err != nil {
+		return report, err
+	}
+	after, err := s.Ask(ctx, o.Questions)
+	if err != nil {
+		return report, err
+	}
+	for i, q := range o.Questions {
+		report.Answers = append(report.Answers, Answer{q, before[i], after[i]})
+	}
+	ui.compare(report.Answers)
+	ui.summary(report)
+	return report, nil
+}
+
+// Train trains the student on examples and writes it to dir: a Hugging Face directory with the training's log.jsonl.
+// It is written to dir.partial first, where the log can be read meanwhile, and renamed when it is whole; a student that
+// is in dir already is replaced then.
+func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui UI) (result Result, err error) {
+	ui.ensureDefaults()
+	enc, err := NewEncoder(s.Options, s.Tokenizer)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
+		return Result{}, err
+	}
+	partial := dir + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	if err := os.MkdirAll(partial, 0o755); err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	log, err := os.Create(filepath.Join(partial, "log.jsonl"))
+	if err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	defer log.Close()
+	m := &meter{ui: ui}
+	defer m.close()
+	result, err = Fit(ctx, s.Options, s.Model, examples, Hooks{
+		Now:  ui.Now,
+		Plan: m.plan,
+		Step: func(l Line) error { m.step(l); return nil },
+		Line: func(l Line) error { m.line(l); return writeLine(log, l) },
+	})
+	if err != nil {
+		return result, err
+	}
+	m.close()
+	if err := errors.Join(log.Sync(), s.Save(partial)); err != nil {
+		return result, fmt.Errorf("train: %w", err)
+	}
+	return result, replace(partial, dir)
+}
+
+// replace puts a directory in the place of another.
+func replace(from, to string) error {
+	old := to + ".old"
+	if err := os.RemoveAll(old); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if err := os.Rename(to, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("train: %w", err)
+	}
+	if err := os.Rename(from, to); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if err := os.RemoveAll(old); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// size describes the model.
+func (s *Student) size() string {
+	n := 0
+	for _, p := range s.Model.Params {
+		n += len(p.Data)
+	}
+	return fmt.Sprintf("%s, %.1f million parameters", s.Model.Config.Architecture, float64(n)/1e6)
+}
+
+// show prints rows as a table.
+func (ui UI) show(list []Row) {
+	var cells [][]string
+	header := []string{"text"}
+	for _, r := range list {
+		switch r.kind() {
+		case pair:
+			header = []string{"prompt", "completion"}
+			cells = append(cells, []string{plainly(r.Prompt), plainly(r.Completion)})
+		case conversation:
+			header = []string{"messages"}
+			cells = append(cells, []string{plainly(r.Messages)})
+		default:
+			cells = append(cells, []string{*r.Text})
+		}
+	}
+	ui.table(fmt.Sprintf("The first %d rows", len(list)), header, cells, 0)
+}
+
+// plainly is a string, or a conversation as lines of role: content.
+func plainly(v json.RawMessage) string {
+	var text string
+	if json.Unmarshal(v, &text) == nil {
+		return text
+	}
+	var list []struct {
+		Role    string `json:"role"`
+		Content any    `json:"content"`
+	}
+	if json.Unmarshal(v, &list) != nil {
+		return string(v)
+	}
+	var lines []string
+	for _, m := range list {
+		lines = append(lines, fmt.Sprintf("%s: %v", m.Role, m.Content))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (ui UI) answers(title string, questions, answers []string) {
+	if len(questions) == 0 {
+		return
+	}
+	var cells [][]string
+	for i, q := range questions {
+		cells = append(cells, []string{q, answers[i]})
+	}
+	ui.table(title, []string{"question", "answer"}, cells, 30)
+}
+
+func (ui UI) compare(answers []Answer) {
+	if len(answers) == 0 {
+		return
+	}
+	var cells [][]string
+	for _, a := range answers {
+		cells = append(cells, []string{a.Question, a.Before, a.After})
+	}
+	ui.table("Before and after the training", []string{"question", "before", "after"}, cells, 30)
+}
+
+func (ui UI) summary(r *Report) {
+	ui.say("%d updates on %d rows in %.1f s: loss %.4f → %.4f, %d tokens (%d trained), %.0f tokens/s", r.Steps, r.Rows, r.Seconds, r.LossFirst, r.LossLast,
+		r.Tokens, r.TrainedTokens, r.TokensPerS)
+	if r.Truncated > 0 {
+		ui.say("%d rows were cut to max_length, %d tokens in all", r.Truncated, r.Cut)
+	}
+	for reason, n := range r.Account.Dropped {
+		ui.say("%d rows were dropped: %s", n, reason)
+	}
+	for kind, n := range r.Account.Failed {
+		ui.say("%d rows failed: %s", n, kind)
+	}
+	ui.say("the student is in %s", r.Student)
+}

@@ -1,0 +1,193 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"stillhouse"
+	"stillhouse/internal/chat"
+	"stillhouse/internal/student"
+)
+
+// An Encoder turns rows into token ids and labels as SFTTrainer of TRL 1.16 does (_prepare_dataset). It may be used from
+// several goroutines at once.
+type Encoder struct {
+	o     Options
+	tok   *chat.Tokenizer
+	eos   string
+	vars  map[string]any // that templates see
+	eosID int32
+}
+
+// NewEncoder makes an encoder. The tokenizer's end-of-sequence token is that of o.EOSToken where it is set.
+func NewEncoder(o Options, tok *chat.Tokenizer) (*Encoder, error) {
+	e := &Encoder{o: o, tok: tok, eosID: tok.EOS()}
+	if o.EOSToken != "" {
+		id, ok := tok.ID(o.EOSToken)
+		if !ok {
+			return nil, stillhouse.Invalidf("eos_token %q is not in the tokenizer's vocabulary", o.EOSToken)
+		}
+		e.eosID, e.vars = id, map[string]any{"eos_token": o.EOSToken}
+	}
+	if e.eosID < 0 {
+		return nil, stillhouse.Invalidf("the tokenizer names no end-of-sequence token: set eos_token to the token that ends an answer")
+	}
+	e.eos = tok.Token(e.eosID)
+	return e, nil
+}
+
+// Encode encodes a row. An example whose labels are all ignored is to be dropped, as TRL drops it.
+func (e *Encoder) Encode(r Row) (Example, error) {
+	x := Example{Row: r.Name}
+	prompt := 0 // tokens that are not trained
+	only := e.o.CompletionOnlyLoss
+	var err error
+	switch r.kind() {
+	case pair:
+		if x.Tokens, prompt, err = e.pair(r); only != nil && !*only {
+			prompt = 0
+		}
+	case conversation:
+		x.Tokens, err = e.template(r, r.Messages, false)
+	default:
+		x.Tokens = e.tok.EncodeWithSpecial(e.ended(*r.Text))
+	}
+	if err != nil {
+		return x, err
+	}
+	if r.kind() != pair && only != nil && *only {
+		return x, stillhouse.Invalidf("%s: completion_only_loss is true, but the row has no prompt and completion: leave it out, or split the row into the two", r.Name)
+	}
+	x.Labels = slices.Clone(x.Tokens)
+	for i := range prompt {
+		x.Labels[i] = student.Ignored
+	}
+	if limit := *e.o.MaxLength; limit > 0 && len(x.Tokens) > limit {
+		x.Cut = len(x.Tokens) - limit
+		from := 0
+		if e.o.TruncationMode == "keep_end" {
+			from = x.Cut
+		}
+		x.Tokens, x.Labels = x.Tokens[from:from+limit], x.Labels[from:from+limit]
+	}
+	return x, nil
+}
+
+// pair encodes prompt and completion together and says how many of the tokens are the prompt's.
+func (e *Encoder) pair(r Row) (all []int32, prompt int, err error) {
+	var head []int32
+	if isString(r.Prompt) {
+		var p, c string
+		if err := json.Unmarshal(r.Prompt, &p); err != nil {
+			return nil, 0, stillhouse.Invalidf("%s: prompt: %w", r.Name, err)
+		}
+		if err := json.Unmarshal(r.Completion, &c); err != nil {
+			return nil, 0, stillhouse.Invalidf("%s: completion: %w", r.Name, err)
+		}
+		head, all = e.tok.EncodeWithSpecial(p), e.tok.EncodeWithSpecial(p+e.ended(c))
+	} else {
+		if head, err = e.template(r, r.Prompt, true); err != nil {
+			return nil, 0, err
+		}
+		both, err := join(r)
+		if err != nil {
+			return nil, 0, err
+		}
+		if all, err = e.template(r, both, false); err != nil {
+			return nil, 0, err
+		}
+	}
+	same := 0
+	for same < min(len(head), len(all)) && head[same] == all[same] {
+		same++
+	}
+	if same < len(head) {
+		return nil, 0, stillhouse.Invalidf("%s: the prompt is not the beginning of prompt and completion, so the student would be trained on another context than it is asked with: "+
+			"from token %d on the prompt alone is %q, and with the completion %q; end the prompt where a token ends, or use a chat template that renders both alike",
+			r.Name, same, e.tok.Decode(head[same:min(len(head), same+8)], false), e.tok.Decode(all[same:min(len(all), same+8)], false))
+	}
+	return all, same, nil
+}
+
+// join is the conversation of prompt and completion.
+func join(r Row) (json.RawMessage, error) {
+	var p, c []json.RawMessage
+	if err := json.Unmarshal(r.Prompt, &p); err != nil {
+		return nil, stillhouse.Invalidf("%s: prompt is neither a string nor a list of messages: %w", r.Name, err)
+	}
+	if err := json.Unmarshal(r.Completion, &c); err != nil {
+		return nil, stillhouse.Invalidf("%s: completion is neither a string nor a list of messages: %w", r.Name, err)
+	}
+	return json.Marshal(append(p, c...))
+}
+
+// ended is text with the end-of-sequence token behind it, once.
+func (e *Encoder) ended(text string) string {
+	if strings.HasSuffix(text, e.eos) {
+		return text
+	}
+	return text + e.eos
+}
+
+// template encodes a conversation by the chat template.
+func (e *Encoder) template(r Row, conversation json.RawMessage, generationPrompt bool) ([]int32, error) {
+	vars := e.vars
+	if len(r.Vars) > 0 {
+		vars = maps.Clone(r.Vars)
+		maps.Copy(vars, e.vars)
+	}
+	var messages []chat.Message
+	if err := json.Unmarshal(conversation, &messages); err != nil {
+		return nil, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)
+	}
+	text, err := e.tok.Render(messages, chat.RenderOptions{AddGenerationPrompt: generationPrompt, Tools: r.Tools, Vars: vars})
+	if err != nil {
+		return nil, stillhouse.Permanentf("%s: %w", r.Name, err)
+	}
+	return e.tok.Encode(text), nil
+}
+
+// ends are the tokens that end a turn: the end-of-sequence token, those at which the model stops, and the special token
+// that the chat template puts after an answer.
+func (e *Encoder) ends(stops []int) []int32 {
+	ids := []int32{e.eosID}
+	for _, s := range stops {
+		ids = append(ids, int32(s))
+	}
+	const answer = "stillhouse"
+	text, err := e.tok.Render([]chat.Message{{Role: "user", Content: "?"}, {Role: "assistant", Content: answer}}, chat.RenderOptions{Vars: e.vars})
+	if err != nil { // a template that takes no such conversation ends no turn
+		return ids
+	}
+	if at := strings.LastIndex(text, answer); at >= 0 {
+		for _, id := range e.tok.Encode(text[at+len(answer):]) {
+			if e.tok.IsSpecial(id) {
+				return append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// CheckEnds is an error when no row trains a token that ends a turn: such a student would never stop. stops are the
+// tokens at which the model stops.
+func (e *Encoder) CheckEnds(examples []Example, stops []int) error {
+	ids := e.ends(stops)
+	for _, x := range examples {
+		if x.trains(ids) {
+			return nil
+		}
+	}
+	var tokens []string
+	for _, id := range ids {
+		if t := fmt.Sprintf("%q", e.tok.Token(id)); !slices.Contains(tokens, t) {
+			tokens = append(tokens, t)
+		}
+	}
+	return stillhouse.Invalidf("none of %d rows trains a token that ends a turn (%s), so the student would never learn to stop: "+
+		"raise max_length if the rows are cut, or set eos_token or chat_template_path so that a turn's end is part of the completion",
+		len(examples), strings.Join(tokens, ", "))
+}

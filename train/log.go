@@ -1,0 +1,79 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"stillhouse/internal/student"
+)
+
+// A Line is one line of log.jsonl. The means are TRL's: of the updates' losses, and of the micro-batches' accuracies and
+// entropies whatever their size, since the line before.
+type Line struct {
+	Step              int     `json:"step"`
+	Epoch             float64 `json:"epoch"`
+	Loss              float64 `json:"loss"`          // nats a trained token
+	GradNorm          float64 `json:"grad_norm"`     // of this update, before clipping
+	LearningRate      float64 `json:"learning_rate"` // that this update used
+	NumTokens         int64   `json:"num_tokens"`    // seen so far, trained or not
+	MeanTokenAccuracy float64 `json:"mean_token_accuracy"`
+	Entropy           float64 `json:"entropy"` // nats
+	TokensPerS        float64 `json:"tokens_per_s"`
+
+	Steps int           `json:"-"` // of the whole training
+	Left  time.Duration `json:"-"` // until its end, at the pace so far
+}
+
+// String is the line for people.
+func (l Line) String() string {
+	return fmt.Sprintf("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  accuracy %.1f %%  %.0f tokens/s  %s left",
+		l.Step, l.Steps, l.Epoch, l.Loss, l.GradNorm, l.LearningRate, 100*l.MeanTokenAccuracy, l.TokensPerS, l.Left.Round(time.Second))
+}
+
+// writeLine appends a line to log.jsonl.
+func writeLine(w io.Writer, l Line) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("log: step %d: %w", l.Step, err)
+	}
+	if _, err := w.Write(append(text, '\n')); err != nil {
+		return fmt.Errorf("log: step %d: %w", l.Step, err)
+	}
+	return nil
+}
+
+// A tally is what has been seen since the last line.
+type tally struct {
+	updates, batches           int
+	loss, accuracies, entropys float64
+	tokens                     int64
+	since                      time.Time
+}
+
+// add takes in a micro-batch. One without labels counts as 0, as in TRL.
+func (t *tally) add(s student.Stats) {
+	t.batches++
+	if s.Labels > 0 {
+		t.accuracies += float64(s.Correct) / float64(s.Labels)
+		t.entropys += s.Entropy / float64(s.Labels)
+	}
+}
+
+// line fills in what the tally knows.
+func (t *tally) line(l *Line, now time.Time) {
+	l.Loss = t.loss / float64(t.updates)
+	l.MeanTokenAccuracy = t.accuracies / float64(t.batches)
+	l.Entropy = t.entropys / float64(t.batches)
+	l.TokensPerS = rate(t.tokens, now.Sub(t.since))
+}
+
+// rate is tokens a second, 0 when no time has passed.
+func rate(tokens int64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return math.Round(10*float64(tokens)/d.Seconds()) / 10
+}

@@ -1,0 +1,171 @@
+package train
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"stillhouse"
+)
+
+// Options say what is trained and how. The keys are those of TRL 1.16's SFTConfig, with its meaning and its defaults;
+// the first five are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
+// one value that means nothing here, else refused by name.
+type Options struct {
+	Student     string   `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
+	FromScratch bool     `yaml:"from_scratch" json:"from_scratch" doc:"Draw the weights anew with seed and the config's initializer_range instead of loading them: the directory needs config.json and the tokenizer only."`
+	Data        Data     `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
+	Questions   []string `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
+	Compat      string   `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
+
+	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`
+	NumTrainEpochs            float64  `yaml:"num_train_epochs" json:"num_train_epochs" doc:"How often all rows are visited; a fraction ends within an epoch."`
+	MaxSteps                  int      `yaml:"max_steps" json:"max_steps" doc:"Number of updates, in place of num_train_epochs when it is above 0."`
+	PerDeviceTrainBatchSize   int      `yaml:"per_device_train_batch_size" json:"per_device_train_batch_size" doc:"Rows of a micro-batch."`
+	GradientAccumulationSteps int      `yaml:"gradient_accumulation_steps" json:"gradient_accumulation_steps" doc:"Micro-batches of an update."`
+	LRSchedulerType           string   `yaml:"lr_scheduler_type" json:"lr_scheduler_type" doc:"linear, cosine, constant or constant_with_warmup."`
+	WarmupSteps               float64  `yaml:"warmup_steps" json:"warmup_steps" doc:"Updates over which the learning rate rises from 0; below 1 a share of all updates."`
+	WarmupRatio               float64  `yaml:"warmup_ratio" json:"warmup_ratio" doc:"The older name of a warmup_steps below 1; counts when that is 0."`
+	Optim                     string   `yaml:"optim" json:"optim" doc:"adamw_torch_fused or adamw_torch, which are one optimiser here."`
+	WeightDecay               float64  `yaml:"weight_decay" json:"weight_decay" doc:"AdamW's decoupled weight decay; biases and the weights of norms are left out."`
+	AdamBeta1                 *float64 `yaml:"adam_beta1" json:"adam_beta1" doc:"Decay of AdamW's mean of the gradients."`
+	AdamBeta2                 *float64 `yaml:"adam_beta2" json:"adam_beta2" doc:"Decay of AdamW's mean of the squared gradients."`
+	AdamEpsilon               float64  `yaml:"adam_epsilon" json:"adam_epsilon" doc:"Added to the root of the squared gradients' mean."`
+	MaxGradNorm               *float64 `yaml:"max_grad_norm" json:"max_grad_norm" doc:"The norm that gradients are clipped to; 0 does not clip."`
+
+	MaxLength          *int   `yaml:"max_length" json:"max_length" doc:"Longer rows are cut to so many tokens; null or 0 cuts none."`
+	TruncationMode     string `yaml:"truncation_mode" json:"truncation_mode" doc:"What is kept of a row that is cut: keep_start or keep_end."`
+	CompletionOnlyLoss *bool  `yaml:"completion_only_loss" json:"completion_only_loss" doc:"Train the completion alone; by default so for rows with a prompt and a completion."`
+	DatasetTextField   string `yaml:"dataset_text_field" json:"dataset_text_field" doc:"The column of plain text rows."`
+	EOSToken           string `yaml:"eos_token" json:"eos_token" doc:"The token that ends a turn, in place of the tokenizer's."`
+	PadToken           string `yaml:"pad_token" json:"pad_token" doc:"The padding token to be written to the student's configuration, in place of the tokenizer's."`
+	ChatTemplatePath   string `yaml:"chat_template_path" json:"chat_template_path" doc:"A Jinja file, or a directory with a tokenizer, whose chat template is used in place of the student's."`
+	PadToMultipleOf    *int   `yaml:"pad_to_multiple_of" json:"pad_to_multiple_of" doc:"Changes nothing: rows are never padded here."`
+
+	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
+	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
+
+	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, and of the weights with from_scratch."`
+	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
+	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
+	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`
+	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: activations are kept, never computed again."`
+}
+
+// Data are rows in a file.
+type Data struct {
+	Path  string `yaml:"path" json:"path" doc:"A JSONL or Parquet file with the columns messages, or prompt and completion, or text."`
+	Limit int    `yaml:"limit" json:"limit" doc:"Take only so many rows, the first ones; 0 takes all."`
+}
+
+// EnsureDefaults fills in what is not set, with the defaults of SFTConfig.
+func (o *Options) EnsureDefaults() {
+	ensure(&o.Compat, "trl-1")
+	point(&o.LearningRate, 2e-5)
+	ensure(&o.NumTrainEpochs, 3)
+	ensure(&o.MaxSteps, -1)
+	ensure(&o.PerDeviceTrainBatchSize, 8)
+	ensure(&o.GradientAccumulationSteps, 1)
+	ensure(&o.LRSchedulerType, "linear")
+	ensure(&o.Optim, "adamw_torch_fused")
+	point(&o.AdamBeta1, 0.9)
+	point(&o.AdamBeta2, 0.999)
+	ensure(&o.AdamEpsilon, 1e-8)
+	point(&o.MaxGradNorm, 1)
+	point(&o.MaxLength, 1024)
+	ensure(&o.TruncationMode, "keep_start")
+	ensure(&o.DatasetTextField, "text")
+	ensure(&o.LoggingSteps, 10)
+	point(&o.Seed, 42)
+	ensure(&o.TrainSamplingStrategy, "random")
+	point(&o.GradientCheckpointing, true)
+}
+
+func ensure[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+func point[T any](v **T, otherwise T) {
+	if *v == nil {
+		*v = &otherwise
+	}
+}
+
+// Validate names the first key whose value cannot be used. It expects that the defaults are filled in.
+func (o Options) Validate() error {
+	if o.Student == "" {
+		return stillhouse.Invalidf("student is missing: name the model to train, a directory or a name on the Hub")
+	}
+	for _, c := range []struct {
+		key   string
+		value string
+		right []string
+	}{
+		{"compat", o.Compat, []string{"trl-1"}},
+		{"lr_scheduler_type", o.LRSchedulerType, []string{"linear", "cosine", "constant", "constant_with_warmup"}},
+		{"optim", o.Optim, []string{"adamw_torch_fused", "adamw_torch"}},
+		{"truncation_mode", o.TruncationMode, []string{"keep_start", "keep_end"}},
+		{"train_sampling_strategy", o.TrainSamplingStrategy, []string{"random", "sequential"}},
+	} {
+		if !slices.Contains(c.right, c.value) {
+			return stillhouse.Invalidf("%s is %q: it can be %s", c.key, c.value, strings.Join(c.right, ", "))
+		}
+	}
+	for _, c := range []struct {
+		key    string
+		value  float64
+		right  bool
+		range_ string
+	}{
+		{"learning_rate", *o.LearningRate, *o.LearningRate >= 0, "0 or above"},
+		{"num_train_epochs", o.NumTrainEpochs, o.NumTrainEpochs > 0 && o.NumTrainEpochs <= 1e6, "above 0, at most 1e6"},
+		{"per_device_train_batch_size", float64(o.PerDeviceTrainBatchSize), o.PerDeviceTrainBatchSize > 0, "1 or above"},
+		{"gradient_accumulation_steps", float64(o.GradientAccumulationSteps), o.GradientAccumulationSteps > 0, "1 or above"},
+		{"warmup_steps", o.WarmupSteps, o.WarmupSteps >= 0, "0 or above"},
+		{"warmup_ratio", o.WarmupRatio, o.WarmupRatio >= 0 && o.WarmupRatio <= 1, "from 0 to 1"},
+		{"weight_decay", o.WeightDecay, o.WeightDecay >= 0, "0 or above"},
+		{"adam_beta1", *o.AdamBeta1, *o.AdamBeta1 >= 0 && *o.AdamBeta1 < 1, "from 0 to below 1"},
+		{"adam_beta2", *o.AdamBeta2, *o.AdamBeta2 >= 0 && *o.AdamBeta2 < 1, "from 0 to below 1"},
+		{"adam_epsilon", o.AdamEpsilon, o.AdamEpsilon > 0, "above 0"},
+		{"max_grad_norm", *o.MaxGradNorm, *o.MaxGradNorm >= 0, "0 or above"},
+		{"max_length", float64(*o.MaxLength), *o.MaxLength == 0 || *o.MaxLength >= 2, "2 or above, or null for no limit"},
+		{"logging_steps", o.LoggingSteps, o.LoggingSteps > 0, "above 0"},
+		{"data.limit", float64(o.Data.Limit), o.Data.Limit >= 0, "0 or above"},
+	} {
+		if !c.right || math.IsInf(c.value, 0) {
+			return stillhouse.Invalidf("%s is %v: it must be %s", c.key, c.value, c.range_)
+		}
+	}
+	return nil
+}
+
+// dataSeed is the seed of the order of the rows.
+func (o Options) dataSeed() int64 {
+	if o.DataSeed != nil {
+		return *o.DataSeed
+	}
+	return *o.Seed
+}
+
+// order is the order in which an epoch visits n rows.
+func (o Options) order(n, epoch int) []int {
+	if o.TrainSamplingStrategy == "sequential" {
+		order := make([]int, n)
+		for i := range order {
+			order[i] = i
+		}
+		return order
+	}
+	return Order(n, o.dataSeed(), epoch)
+}
+
+// Lines is the number of updates from one log line to the next.
+func (o Options) lines(updates int) int {
+	if o.LoggingSteps < 1 {
+		return max(1, int(math.Ceil(float64(updates)*o.LoggingSteps)))
+	}
+	return int(o.LoggingSteps)
+}

@@ -1,0 +1,173 @@
+package train
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"stillhouse"
+)
+
+// pasted reads options from YAML, or the JSON of a golden run.
+func pasted(t *testing.T, text string) Options {
+	t.Helper()
+	var o Options
+	if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if o.Student == "" {
+		o.Student = "a-model"
+	}
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return o
+}
+
+// The arguments of every golden run can be pasted, and what is not passed has TRL's value.
+func TestGoldenArguments(t *testing.T) {
+	runs, err := filepath.Glob(golden + "sft/*/config.json")
+	if err != nil || len(runs) < 13 {
+		t.Fatalf("%d runs: %v", len(runs), err)
+	}
+	for _, path := range runs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var run struct {
+			Name      string
+			Set       map[string]any
+			Effective map[string]any
+		}
+		if err := json.Unmarshal(data, &run); err != nil {
+			t.Fatal(err)
+		}
+		delete(run.Set, "eval_strategy") // evaluation is refused
+		delete(run.Set, "eval_steps")
+		set, err := json.Marshal(run.Set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := reflect.ValueOf(pasted(t, string(set)))
+		for f := range reflect.TypeFor[Options]().Fields() {
+			key := f.Tag.Get("json")
+			want, ok := run.Effective[key]
+			if !ok || key == "gradient_checkpointing" || key == "logging_steps" || key == "eos_token" || key == "pad_token" { // set by the maker of the goldens
+				continue
+			}
+			got := o.FieldByIndex(f.Index)
+			if got.Kind() == reflect.Pointer && !got.IsNil() {
+				got = got.Elem()
+			}
+			v, _ := json.Marshal(got.Interface())
+			w, _ := json.Marshal(want)
+			if string(v) != string(w) {
+				t.Errorf("%s: %s is %s, in TRL %s", run.Name, key, v, w)
+			}
+		}
+	}
+}
+
+func TestOptionsTaken(t *testing.T) {
+	for _, text := range []string{
+		"{packing: false, report_to: none, bf16: false, fp16: false, save_strategy: 'no', eval_strategy: 'no', output_dir: ./out}",
+		"{report_to: [], loss_type: nll, optim: adamw_torch, dataloader_num_workers: 4, disable_tqdm: true}",
+		"{pad_to_multiple_of: auto, gradient_checkpointing: false, use_cpu: true, bf16: null, packing_strategy: null}",
+	} {
+		pasted(t, text)
+	}
+	if o := pasted(t, "{max_length: null, pad_to_multiple_of: 16, learning_rate: 0, max_grad_norm: 0.0}"); *o.MaxLength != 0 || *o.PadToMultipleOf != 16 || *o.LearningRate != 0 || *o.MaxGradNorm != 0 {
+		t.Errorf("a value was replaced by its default: %+v", o)
+	}
+	for key := range foreigners {
+		if !Known(key) {
+			t.Errorf("%s is not known", key)
+		}
+	}
+	if Known("learning_rat") || !Known("learning_rate") {
+		t.Error("Known is wrong")
+	}
+}
+
+func TestOptionsRefused(t *testing.T) {
+	for _, c := range []struct{ text, say string }{
+		{"packing: true", "line 1: packing is true, which is not done here: rows are not packed"},
+		{"lr_scheduler_type: linear\nassistant_only_loss: true", "line 2: assistant_only_loss is true"},
+		{"neftune_noise_alpha: 5", "neftune_noise_alpha is 5"},
+		{"deepspeed: {stage: 3}", "deepspeed is set"},
+		{"bf16: true", "bf16 is true, which is not done here: training is in float32; leave it out or write false"},
+		{"eval_strategy: steps", "eval_strategy is steps"},
+		{"loss_type: dft", "loss_type is dft"},
+		{"report_to: [wandb]", "report_to is set"},
+		{"learning_rte: 1", "line 1: learning_rte is no key of a training: did you mean learning_rate?"},
+		{"pakcing: false", "did you mean packing?"},
+		{"num_train_epochs: 0", "line 1: num_train_epochs is 0: it must be above 0"},
+		{"num_train_epochs: -1", "num_train_epochs is -1: it must be above 0"},
+		{"per_device_train_batch_size: two", "line 1: cannot unmarshal"},
+		{"learning_rate: -1e-4", "learning_rate is -0.0001: it must be 0 or above"},
+		{"learning_rate: .inf", "learning_rate is +Inf"},
+		{"learning_rate: .nan", "learning_rate is NaN"},
+		{"lr_scheduler_type: polynomial", `lr_scheduler_type is "polynomial": it can be linear, cosine, constant, constant_with_warmup`},
+		{"max_length: 1", "max_length is 1: it must be 2 or above"},
+		{"adam_beta2: 1", "adam_beta2 is 1: it must be from 0 to below 1"},
+		{"data: {limit: -1}", "data.limit is -1"},
+		{"compat: trl-0", `compat is "trl-0"`},
+		{"[1, 2]", "line 1: the training's options are not a list of keys"},
+	} {
+		var o Options
+		err := yaml.Unmarshal([]byte(c.text), &o)
+		if err == nil {
+			o.Student = "a-model"
+			o.EnsureDefaults()
+			err = o.Validate()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%s: %v, not %q", c.text, err, c.say)
+		} else if stillhouse.KindOf(err) != stillhouse.Invalid {
+			t.Errorf("%s: the error is %v", c.text, stillhouse.KindOf(err))
+		}
+	}
+	var o Options
+	o.EnsureDefaults()
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "student is missing") {
+		t.Errorf("without a student: %v", err)
+	}
+}
+
+// Options survive YAML and JSON both ways, before and after the defaults are filled in.
+func TestOptionsRoundTrip(t *testing.T) {
+	o := pasted(t, "{student: m, completion_only_loss: false, max_length: null, data_seed: 7, data: {path: rows.jsonl, limit: 100}, questions: ['Who?']}")
+	y, err := yaml.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fromYAML, fromJSON Options
+	if err := yaml.Unmarshal(y, &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(j, &fromJSON); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string]Options{"YAML": fromYAML, "JSON": fromJSON} {
+		if d := cmp.Diff(o, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	for f := range reflect.TypeFor[Options]().Fields() {
+		if f.Tag.Get("yaml") != f.Tag.Get("json") || f.Tag.Get("doc") == "" {
+			t.Errorf("%s has no key or no doc: %s", f.Name, f.Tag)
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package train
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"stillhouse"
+)
+
+// A Row is one row to train on, before it is encoded. It is one of four kinds:
+//
+//	messages             a conversation, trained on every token
+//	prompt, completion   conversations, trained on the completion
+//	prompt, completion   strings, trained on the completion
+//	text                 a string, trained on every token
+//
+// Conversations are the JSON lists of messages that they were read as: a template may look at any field, and prints
+// some in the order in which they stand.
+type Row struct {
+	Name       string // for people: line 7, prompt "p17" sample 2
+	Prompt     json.RawMessage
+	Completion json.RawMessage
+	Messages   json.RawMessage
+	Text       *string
+	Tools      json.RawMessage // of conversations; nil when there are none
+	Vars       map[string]any  // chat_template_kwargs: what the template reads beyond the messages
+}
+
+// The kinds of rows.
+type kind int
+
+const (
+	conversation kind = iota
+	pair
+	plain
+)
+
+func (k kind) String() string {
+	return [...]string{"messages", "prompt and completion", "text"}[k]
+}
+
+func (r Row) kind() kind {
+	switch {
+	case r.Prompt != nil:
+		return pair
+	case r.Messages != nil:
+		return conversation
+	default:
+		return plain
+	}
+}
+
+// row makes a Row of the fields of a record.
+func row(name string, fields map[string]json.RawMessage, there []string, textField string) (Row, error) {
+	r := Row{Name: name}
+	get := func(key string) json.RawMessage {
+		if v := fields[key]; len(v) > 0 && !bytes.Equal(v, []byte("null")) {
+			return v
+		}
+		return nil
+	}
+	prompt, completion, talk, text := get("prompt"), get("completion"), get("messages"), get(textField)
+	switch {
+	case prompt != nil && completion != nil:
+		if isString(prompt) != isString(completion) {
+			return r, stillhouse.Invalidf("%s: one of prompt and completion is a string and the other is not: make both strings or both lists of messages", name)
+		}
+		r.Prompt, r.Completion = prompt, completion
+	case talk != nil:
+		r.Messages = talk
+	case text != nil:
+		if err := json.Unmarshal(text, &r.Text); err != nil {
+			return r, stillhouse.Invalidf("%s: %s is not a string", name, textField)
+		}
+		return r, nil
+	default:
+		return r, stillhouse.Invalidf("%s: there is nothing to train on: messages, prompt and completion, or %s must be there; the columns that are there are %s",
+			name, textField, strings.Join(there, ", "))
+	}
+	if r.Tools = get("tools"); isString(r.Tools) {
+		var s string
+		if err := json.Unmarshal(r.Tools, &s); err != nil || s != "" && !json.Valid([]byte(s)) {
+			return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
+		}
+		r.Tools = json.RawMessage(s)
+	}
+	if v := get("chat_template_kwargs"); v != nil {
+		if err := json.Unmarshal(v, &r.Vars); err != nil {
+			return r, stillhouse.Invalidf("%s: chat_template_kwargs is not an object: %v", name, err)
+		}
+	}
+	if isString(r.Completion) || r.Completion == nil {
+		return r, nil
+	}
+	return r, r.answer(get("reasoning"), get("tool_calls"))
+}
+
+func isString(v json.RawMessage) bool { return len(v) > 0 && v[0] == '"' }
+
+// answer puts the reasoning and the tool calls that a stage keeps in columns of their own where templates look for
+// them: into the last message of the completion, unless it has its own.
+func (r *Row) answer(reasoning, calls json.RawMessage) error {
+	if reasoning == nil && calls == nil {
+		return nil
+	}
+	var list []map[string]json.RawMessage
+	if err := json.Unmarshal(r.Completion, &list); err != nil || len(list) == 0 {
+		return stillhouse.Invalidf("%s: completion is not a list of messages", r.Name)
+	}
+	last := list[len(list)-1]
+	if _, ok := last["reasoning_content"]; !ok && reasoning != nil {
+		last["reasoning_content"] = reasoning
+	}
+	if _, ok := last["tool_calls"]; !ok && calls != nil {
+		if isString(calls) {
+			var s string
+			if err := json.Unmarshal(calls, &s); err != nil || !json.Valid([]byte(s)) {
+				return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
+			}
+			calls = json.RawMessage(s)
+		}
+		last["tool_calls"] = calls
+	}
+	var err error
+	r.Completion, err = json.Marshal(list)
+	return err
+}
+
+// rows reads the rows of a batch. name says what to call the row at a place; it is used for rows that carry no name of
+// their own.
+func rows(batch arrow.RecordBatch, textField string, name func(i int) string) ([]Row, error) {
+	schema := batch.Schema()
+	var cols []int
+	for i, f := range schema.Fields() {
+		switch f.Name {
+		case "messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", textField:
+			cols = append(cols, i)
+		}
+	}
+	out := make([]Row, batch.NumRows())
+	for i := range out {
+		fields := make(map[string]json.RawMessage, len(cols))
+		for _, c := range cols {
+			v, err := json.Marshal(batch.Column(c).GetOneForMarshal(i))
+			if err != nil {
+				return nil, stillhouse.Permanentf("%s: column %q: %w", name(i), schema.Field(c).Name, err)
+			}
+			fields[schema.Field(c).Name] = v
+		}
+		n := name(i)
+		if own := sampleName(batch, i); own != "" {
+			n = own
+		}
+		var err error
+		if out[i], err = row(n, fields, columns(schema), textField); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// sampleName is the name of a row that came from a teacher.
+func sampleName(batch arrow.RecordBatch, i int) string {
+	at := func(name string) arrow.Array {
+		if c := batch.Schema().FieldIndices(name); len(c) == 1 {
+			return batch.Column(c[0])
+		}
+		return nil
+	}
+	id, ok := at("prompt_id").(*array.String)
+	if !ok {
+		return ""
+	}
+	n := fmt.Sprintf("prompt %q", id.Value(i))
+	if s, ok := at("sample").(*array.Int32); ok {
+		n += fmt.Sprintf(" sample %d", s.Value(i))
+	}
+	return n
+}
+
+func columns(s *arrow.Schema) (names []string) {
+	for _, f := range s.Fields() {
+		names = append(names, f.Name)
+	}
+	return names
+}

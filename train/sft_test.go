@@ -1,0 +1,334 @@
+package train
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"stillhouse/internal/student"
+)
+
+// A goldenRun is a run of TRL 1.16: see testdata/parity/train/sft/README.md for its files and the tolerances.
+type goldenRun struct {
+	Name, Model, Data string
+	Effective         map[string]any
+	batches           []goldenBatch
+	log               []goldenLine
+	final             goldenFinal
+}
+
+type goldenBatch struct {
+	Update int
+	Rows   []int
+	IDs    [][]int32 `json:"input_ids"`
+	Labels [][]int32
+	Mask   [][]int `json:"attention_mask"`
+	Items  float64 `json:"num_items_in_batch"`
+	Loss   float64
+}
+
+type goldenLine struct {
+	Line
+	NumTokens float64  `json:"num_tokens"`
+	TrainLoss *float64 `json:"train_loss"`
+	EvalLoss  *float64 `json:"eval_loss"`
+}
+
+type goldenFinal struct {
+	Updates     int
+	TrainLoss   float64 `json:"train_loss"`
+	RowsIn      int     `json:"rows_in"`
+	RowsTrained int     `json:"rows_trained"`
+	Params      map[string]struct {
+		L2            float64
+		First4, Last4 []float64
+	}
+}
+
+func lines[T any](t *testing.T, name string) (out []T) {
+	t.Helper()
+	f, err := os.Open(golden + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 16<<20)
+	for s.Scan() {
+		var v T
+		if err := json.Unmarshal(s.Bytes(), &v); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		out = append(out, v)
+	}
+	if len(out) == 0 {
+		t.Fatalf("%s is empty", name)
+	}
+	return out
+}
+
+func openRun(t *testing.T, name string) goldenRun {
+	var r goldenRun
+	read(t, "sft/"+name+"/config.json", &r)
+	read(t, "sft/"+name+"/final.json", &r.final)
+	r.batches = lines[goldenBatch](t, "sft/"+name+"/batches.jsonl")
+	r.log = lines[goldenLine](t, "sft/"+name+"/log.jsonl")
+	return r
+}
+
+// options are the run's arguments, the ones that its maker set included.
+func (r goldenRun) options(t *testing.T) Options {
+	set := map[string]any{"student": golden + "models/" + r.Model}
+	for key, v := range r.Effective {
+		if Known(key) && key != "eos_token" && key != "pad_token" && key != "eval_strategy" && key != "eval_steps" {
+			set[key] = v
+		}
+	}
+	text, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pasted(t, string(text))
+}
+
+// encoded are the rows of the run, as this program encodes them.
+func (r goldenRun) encoded(t *testing.T, s *Student) []Example {
+	t.Helper()
+	list := readAll(t, Data{Path: golden + "sft/data/" + r.Data + ".jsonl"})
+	if len(list) != r.final.RowsIn {
+		t.Fatalf("%d rows, not %d", len(list), r.final.RowsIn)
+	}
+	enc, err := NewEncoder(s.Options, s.Tokenizer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, account, err := enc.EncodeRows(context.Background(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int(account.Kept) != r.final.RowsTrained || !account.Balanced() || account.Dropped[NoTrainedToken] != int64(r.final.RowsIn-r.final.RowsTrained) {
+		t.Errorf("%+v: %d of %d rows are trained in TRL", account, r.final.RowsTrained, r.final.RowsIn)
+	}
+	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
+		t.Error(err)
+	}
+	return examples
+}
+
+var goldenRuns = []string{
+	"a-course-messages", "a-course-completion", "a-course-pc-full", "b-bs4", "b-bs8-as-course", "b-pad-to-multiple", "d-truncate", "d-truncate-keep-end",
+	"e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text",
+}
+
+// Every run is TRL's: the order of the rows, their ids and labels, each line of the log, and the weights at the end.
+func TestGoldenRuns(t *testing.T) {
+	for _, name := range goldenRuns {
+		t.Run(name, func(t *testing.T) {
+			r := openRun(t, name)
+			s := load(t, r.options(t))
+			examples := r.encoded(t, s)
+			r.checkBatches(t, s.Options, examples)
+			r.checkTraining(t, s, examples)
+		})
+	}
+}
+
+func load(t *testing.T, o Options) *Student {
+	t.Helper()
+	s, err := Load(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Tokenizer.Close() })
+	return s
+}
+
+func (r goldenRun) checkBatches(t *testing.T, o Options, examples []Example) {
+	plan, err := o.Plan(len(examples))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for w := range plan.Windows() {
+		for _, rows := range w.Batches {
+			if at == len(r.batches) {
+				t.Fatalf("update %d: TRL has no more micro-batches", w.Update)
+			}
+			b := r.batches[at]
+			at++
+			if b.Update != w.Update || !slices.Equal(rows, b.Rows) {
+				t.Fatalf("micro-batch %d: update %d of rows %v, in TRL %d of %v", at, w.Update, rows, b.Update, b.Rows)
+			}
+			if n := w.labels(examples); float64(n) != b.Items {
+				t.Errorf("update %d: %d labels, in TRL %v", w.Update, n, b.Items)
+			}
+			for i, row := range rows {
+				n := 0
+				for _, m := range b.Mask[i] {
+					n += m
+				}
+				e := examples[row]
+				if !slices.Equal(e.Tokens, b.IDs[i][:n]) || !slices.Equal(e.Labels, b.Labels[i][:n]) {
+					t.Errorf("row %d: ids %v\nlabels %v\nin TRL %v\n%v", row, e.Tokens, e.Labels, b.IDs[i][:n], b.Labels[i][:n])
+				}
+			}
+		}
+	}
+	if at != len(r.batches) {
+		t.Errorf("%d micro-batches, in TRL %d", at, len(r.batches))
+	}
+}
+
+func (r goldenRun) checkTraining(t *testing.T, s *Student, examples []Example) {
+	var log, every []Line
+	clock := time.Unix(0, 0)
+	result, err := Fit(context.Background(), s.Options, s.Model, examples, Hooks{
+		Line: func(l Line) error { log = append(log, l); return nil },
+		Step: func(l Line) error { every = append(every, l); return nil },
+		Now:  func() time.Time { clock = clock.Add(time.Second); return clock },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLog(t, "log.jsonl", r.log, log)
+	name := "sft/" + r.Name + "/log_every_update.jsonl"
+	if _, err := os.Stat(golden + name); err == nil {
+		checkLog(t, "log_every_update.jsonl", lines[goldenLine](t, name), every)
+	}
+	if result.Steps != r.final.Updates || math.Abs(result.LossMean-r.final.TrainLoss) > 1e-5 || result.Tokens != every[len(every)-1].NumTokens {
+		t.Errorf("%+v: TRL made %d updates with the mean loss %v", result, r.final.Updates, r.final.TrainLoss)
+	}
+	for _, p := range s.Model.Params {
+		want, ok := r.final.Params[p.Name]
+		if !ok {
+			t.Errorf("%s is not in TRL's model", p.Name)
+			continue
+		}
+		sum := 0.0
+		for _, v := range p.Data {
+			sum += float64(v) * float64(v)
+		}
+		if l2 := math.Sqrt(sum); far(l2, want.L2, 1e-6*want.L2) {
+			t.Errorf("%s: l2 %v, in TRL %v", p.Name, l2, want.L2)
+		}
+		for i, v := range slices.Concat(want.First4, want.Last4) {
+			at := i
+			if i >= 4 {
+				at = len(p.Data) - 8 + i
+			}
+			if far(float64(p.Data[at]), v, 1e-5) {
+				t.Errorf("%s[%d]: %v, in TRL %v", p.Name, at, p.Data[at], v)
+			}
+		}
+	}
+}
+
+func far(got, want, tolerance float64) bool { return !(math.Abs(got-want) <= tolerance) }
+
+func checkLog(t *testing.T, name string, want []goldenLine, got []Line) {
+	t.Helper()
+	want = slices.DeleteFunc(want, func(l goldenLine) bool { return l.TrainLoss != nil || l.EvalLoss != nil })
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d lines, in TRL %d", name, len(got), len(want))
+	}
+	for i, w := range want {
+		g := got[i]
+		if g.Step != w.Step || float64(g.NumTokens) != w.NumTokens || far(g.Epoch, w.Epoch, 1e-12) || far(g.Loss, w.Loss, 1e-5) || far(g.GradNorm, w.GradNorm, 1e-5*w.GradNorm) ||
+			far(g.LearningRate, w.LearningRate, 1e-12*w.LearningRate) || far(g.MeanTokenAccuracy, w.MeanTokenAccuracy, 1e-6) || far(g.Entropy, w.Entropy, 1e-5) {
+			t.Errorf("%s: %+v\nin TRL %+v", name, g, w.Line)
+		}
+		if g.TokensPerS <= 0 || g.Left < 0 || g.Steps < g.Step {
+			t.Errorf("%s: the pace of %+v is wrong", name, g)
+		}
+	}
+}
+
+// However a window is cut into passes, it is the same window: one row at a time gives the same curve.
+func TestPassesDoNotChangeTheCurve(t *testing.T) {
+	r := openRun(t, "b-bs4")
+	curve := func(size int) (out []Line) {
+		s := load(t, r.options(t))
+		examples := r.encoded(t, s)
+		if size > 0 {
+			for _, e := range examples {
+				size = max(size, len(e.Tokens))
+			}
+		} else {
+			size = capacity(s.Options, examples)
+		}
+		_, err := fit(context.Background(), s.Options, s.Model, examples, size, Hooks{Line: func(l Line) error { out = append(out, l); return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	together, alone := curve(0), curve(1)
+	if len(together) == 0 || len(together) != len(alone) {
+		t.Fatalf("%d and %d lines", len(together), len(alone))
+	}
+	for i, a := range alone {
+		b := together[i]
+		if far(a.Loss, b.Loss, 1e-5) || far(a.GradNorm, b.GradNorm, 1e-5*b.GradNorm) || a.MeanTokenAccuracy != b.MeanTokenAccuracy || far(a.Entropy, b.Entropy, 1e-5) {
+			t.Errorf("one row at a time: %+v\ntogether: %+v", a, b)
+		}
+	}
+	if p := passes(Window{Batches: [][]int{{0, 1}, {2}}}, []Example{{Tokens: make([]int32, 3)}, {Tokens: make([]int32, 4)}, {Tokens: make([]int32, 5)}}, 9); len(p) != 2 ||
+		!slices.Equal(p[0].rows, []int{0, 1}) || !slices.Equal(p[1].of, []int{1}) || !slices.Equal(p[1].batch.Lengths, []int{5}) {
+		t.Errorf("%+v", p)
+	}
+}
+
+// The decay applies to exactly the parameters of torch's first group.
+func TestDecays(t *testing.T) {
+	var run struct {
+		Groups []struct {
+			WeightDecay float64 `json:"weight_decay"`
+			Params      []string
+		} `json:"optimizer_groups"`
+	}
+	read(t, "sft/e-cosine-warmup-wd/config.json", &run)
+	seen := 0
+	for _, g := range run.Groups {
+		for _, p := range g.Params {
+			seen++
+			if Decays(p) != (g.WeightDecay > 0) {
+				t.Errorf("%s: decays %v, in TRL %v", p, Decays(p), g.WeightDecay)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no parameters were looked at")
+	}
+	for name, want := range map[string]bool{
+		"model.layers.0.self_attn.q_proj.bias": false, "model.layers.0.self_attn.q_norm.weight": false, "lm_head.weight": true, "model.embed_tokens.weight": true,
+	} {
+		if Decays(name) != want {
+			t.Errorf("%s: decays %v", name, !want)
+		}
+	}
+}
+
+// What is tested against the goldens is all of them: a run that is copied here is also run.
+func TestAllGoldenRunsAreTested(t *testing.T) {
+	dirs, err := filepath.Glob(golden + "sft/*/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if name := filepath.Base(filepath.Dir(d)); !slices.Contains(goldenRuns, name) {
+			t.Errorf("%s is not run", name)
+		}
+	}
+	if len(dirs) != len(goldenRuns) {
+		t.Errorf("%d runs, not %d", len(dirs), len(goldenRuns))
+	}
+	if student.Ignored != -100 {
+		t.Error("the goldens' labels that are not trained are -100")
+	}
+}

@@ -1,0 +1,233 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"stillhouse"
+	"stillhouse/internal/student"
+)
+
+// A Result is what became of a training.
+type Result struct {
+	Steps         int     `json:"steps"`
+	Tokens        int64   `json:"tokens"`         // seen, all epochs together
+	TrainedTokens int64   `json:"trained_tokens"` // of them labels
+	TokensPerS    float64 `json:"tokens_per_s"`
+	Seconds       float64 `json:"seconds"`
+	LossFirst     float64 `json:"loss_first"` // of the first line of the log, of the first update when there is no line
+	LossLast      float64 `json:"loss_last"`  // of the last line, or of the last update
+	LossMean      float64 `json:"loss_mean"`  // of all updates: what TRL calls train_loss
+	Rows          int     `json:"rows"`       // trained on
+	Truncated     int     `json:"truncated"`  // rows that were cut to max_length
+	Cut           int64   `json:"cut"`        // tokens that were cut off
+}
+
+// Hooks are called while a training goes on, from its goroutine. All may be nil.
+type Hooks struct {
+	Plan func(Plan)       // before the first update
+	Step func(Line) error // after each update; Loss is that update's own, and the means are its own
+	Line func(Line) error // every logging_steps
+	Now  func() time.Time // the clock, by default the machine's
+}
+
+func (h *Hooks) ensureDefaults() {
+	if h.Plan == nil {
+		h.Plan = func(Plan) {}
+	}
+	if h.Step == nil {
+		h.Step = func(Line) error { return nil }
+	}
+	if h.Line == nil {
+		h.Line = func(Line) error { return nil }
+	}
+	if h.Now == nil {
+		h.Now = time.Now
+	}
+}
+
+// Fit trains a model on rows: supervised fine-tuning as TRL 1.16's SFTTrainer does it, in float32. The model's
+// parameters change in place.
+//
+// An update's loss is the sum of the cross-entropies of its window's labels, divided by their number. When the context
+// ends, Fit returns its error after the update that was under way. A loss that is not a number ends the training with
+// an error that names the rows.
+func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, hooks Hooks) (Result, error) {
+	return fit(ctx, o, m, examples, capacity(o, examples), hooks)
+}
+
+// fit is Fit with passes of at most size tokens, which no row exceeds.
+func fit(ctx context.Context, o Options, m *student.Model, examples []Example, size int, hooks Hooks) (Result, error) {
+	hooks.ensureDefaults()
+	plan, err := o.Plan(len(examples))
+	if err != nil {
+		return Result{}, err
+	}
+	graph, err := student.NewGraph(m, size)
+	if err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	defer graph.Close()
+	t := &trainer{
+		graph: graph, examples: examples, size: size, hooks: hooks, lines: o.lines(plan.Updates), first: o.LoggingFirstStep,
+		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, m.Params), plan: plan,
+		began: hooks.Now(), result: Result{Rows: len(examples)},
+	}
+	t.tally.since = t.began
+	for _, e := range examples {
+		if e.Cut > 0 {
+			t.result.Truncated++
+			t.result.Cut += int64(e.Cut)
+		}
+	}
+	hooks.Plan(plan)
+	for w := range plan.Windows() {
+		if err := ctx.Err(); err != nil {
+			return t.finish(), fmt.Errorf("train: stopped before step %d of %d: %w", w.Update, plan.Updates, err)
+		}
+		if err := t.update(w); err != nil {
+			return t.finish(), fmt.Errorf("train: step %d: %w", w.Update, err)
+		}
+	}
+	return t.finish(), nil
+}
+
+// A trainer is the state of one training.
+type trainer struct {
+	graph     *student.Graph
+	optimiser *AdamW
+	schedule  Schedule
+	plan      Plan
+	examples  []Example
+	size      int // tokens of a pass at most
+	hooks     Hooks
+	lines     int // updates from one line to the next
+	first     bool
+	began     time.Time
+	tally     tally
+	logged    bool
+	result    Result
+}
+
+// update makes one update and logs it.
+func (t *trainer) update(w Window) error {
+	labels := w.labels(t.examples)
+	stats, tokens, err := t.gradients(w, labels)
+	if err != nil {
+		return err
+	}
+	own := tally{updates: 1, tokens: tokens, since: t.hooks.Now()}
+	for _, s := range stats {
+		own.loss += s.Loss / float64(max(1, labels))
+		own.add(s)
+		t.tally.add(s)
+	}
+	norm := Norm(t.graph.Gradients())
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return stillhouse.Invalidf("the gradients are not finite (norm %v) after the rows %s: lower learning_rate", norm, t.names(w.rows()))
+	}
+	line := Line{Step: w.Update, Epoch: w.Epoch, GradNorm: norm, LearningRate: t.schedule.At(w.Update - 1), Steps: t.plan.Updates}
+	t.optimiser.Update(t.graph.Gradients(), norm, line.LearningRate)
+
+	t.tally.updates++
+	t.tally.loss += own.loss
+	t.tally.tokens += tokens
+	t.result.add(w.Update, own.loss, tokens, labels, t.logged)
+	return t.log(line, own)
+}
+
+// log reports an update, and writes a line when it is time for one.
+func (t *trainer) log(line Line, own tally) error {
+	now := t.hooks.Now()
+	line.NumTokens = t.result.Tokens
+	line.Left = time.Duration(float64(now.Sub(t.began)) / float64(line.Step) * float64(line.Steps-line.Step))
+	own.line(&line, now)
+	line.TokensPerS = rate(t.result.Tokens, now.Sub(t.began))
+	if err := t.hooks.Step(line); err != nil {
+		return err
+	}
+	if line.Step%t.lines != 0 && !(t.first && line.Step == 1) {
+		return nil
+	}
+	t.tally.line(&line, now)
+	if !t.logged {
+		t.result.LossFirst = line.Loss
+	}
+	t.logged = true
+	t.result.LossLast = line.Loss
+	t.tally = tally{since: now}
+	return t.hooks.Line(line)
+}
+
+// gradients leaves the gradient of the window's loss in the graph. It returns the sums over each micro-batch, and the
+// number of tokens.
+func (t *trainer) gradients(w Window, labels int) (stats []student.Stats, tokens int64, err error) {
+	t.graph.ZeroGradients()
+	stats = make([]student.Stats, len(w.Batches))
+	for _, p := range passes(w, t.examples, t.size) {
+		rows, err := t.graph.AccumulateRows(p.batch, 1/float64(max(1, labels)))
+		if err != nil {
+			return nil, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)
+		}
+		var bad []int
+		for i, s := range rows {
+			if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+				bad = append(bad, p.rows[i])
+			}
+			stats[p.of[i]].Add(s)
+		}
+		if bad != nil {
+			return nil, 0, stillhouse.Invalidf("the loss of %s is not a number: lower learning_rate, or look at these rows", t.names(bad))
+		}
+		tokens += int64(len(p.batch.Tokens))
+	}
+	return stats, tokens, nil
+}
+
+// rows are all rows of a window.
+func (w Window) rows() (all []int) {
+	for _, b := range w.Batches {
+		all = append(all, b...)
+	}
+	return all
+}
+
+// names are the names of rows, the first few.
+func (t *trainer) names(rows []int) string {
+	const most = 8
+	var out []string
+	for _, r := range rows[:min(most, len(rows))] {
+		out = append(out, t.examples[r].Row)
+	}
+	text := strings.Join(out, ", ")
+	if more := len(rows) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// add takes in an update.
+func (r *Result) add(step int, loss float64, tokens int64, labels int, logged bool) {
+	r.Steps = step
+	r.Tokens += tokens
+	r.TrainedTokens += int64(labels)
+	r.LossMean += (loss - r.LossMean) / float64(step)
+	if step == 1 {
+		r.LossFirst = loss
+	}
+	if !logged {
+		r.LossLast = loss
+	}
+}
+
+// finish is the result so far.
+func (t *trainer) finish() Result {
+	took := t.hooks.Now().Sub(t.began)
+	r := t.result
+	r.Seconds = took.Seconds()
+	r.TokensPerS = rate(r.Tokens, took)
+	return r
+}

@@ -4,6 +4,7 @@
 //	problems rows -n 64000 -seed 2 -slip 0.5 -chat     rows to train on, half of the answers with a slip
 //	problems model DIR                                 config.json and the tokenizer of a model to be trained from scratch
 //	problems store FROM DIR                            the model in FROM, its weights in bfloat16
+//	problems measure DIR                               how often the model in DIR is right on problems it has not seen
 package main
 
 import (
@@ -31,7 +32,7 @@ func main() {
 
 func run(args []string, stdout io.Writer) error {
 	if len(args) == 0 {
-		return stillhouse.Invalidf("problems: say what to make: rows, model DIR or store FROM DIR")
+		return stillhouse.Invalidf("problems: say what to do: rows, model DIR, store FROM DIR or measure DIR")
 	}
 	switch what, rest := args[0], args[1:]; {
 	case what == "rows":
@@ -40,8 +41,10 @@ func run(args []string, stdout io.Writer) error {
 		return problems.WriteModel(rest[0])
 	case what == "store" && len(rest) == 2:
 		return store(rest[0], rest[1])
+	case what == "measure":
+		return measure(rest, stdout)
 	default:
-		return stillhouse.Invalidf("problems: %q is not understood: say rows, model DIR or store FROM DIR", args)
+		return stillhouse.Invalidf("problems: %q is not understood: say rows, model DIR, store FROM DIR or measure DIR", args)
 	}
 }
 

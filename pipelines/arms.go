@@ -84,7 +84,7 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s, err := train.Load(ctx, *r.config.Train)
+	s, err := train.Load(ctx, *r.config.Train, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -110,7 +110,7 @@ func (c *Config) Check(ctx context.Context) error {
 	if c.Train == nil {
 		return nil
 	}
-	s, err := train.Load(ctx, *c.Train)
+	s, err := train.Load(ctx, *c.Train, nil)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ demo: build
 	bin/stillhouse run examples/demo.yaml
 
 test: deps check $(BUILD)/python/ready
-	STILLHOUSE_PYTHON=$(BUILD)/python/bin/python go test ./...
+	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
 
 # What a reviewer would not want to look for.
 check: deps

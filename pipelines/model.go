@@ -130,7 +130,7 @@ func Serve(ctx context.Context, model string, o ServeOptions) error {
 	if err != nil {
 		return err
 	}
-	o.UI.say("Serving %s at %s/v1 (Ctrl-C ends it).", o.Name, url)
+	o.UI.say("Serving %s at %s (Ctrl-C ends it).", o.Name, url)
 	return wait()
 }
 

@@ -40,7 +40,7 @@ func serveTeacher(ctx context.Context, o *distill.Options) (*teacher, error) {
 		t.Close()
 		return nil, err
 	}
-	o.Endpoint, o.Identity = url+"/v1", identity
+	o.Endpoint, o.Identity = url, identity
 	return t, nil
 }
 

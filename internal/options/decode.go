@@ -6,7 +6,9 @@ package options
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,14 +156,20 @@ func (d *decoder) own(n *yaml.Node, key string, err error) {
 	case Problems:
 		ps = e
 	default:
-		d.wrong(n, key, "%v", err)
-		return
+		ps = Problems{{Line: n.Line, Text: err.Error()}}
+		if m := ownLine.FindStringSubmatch(err.Error()); m != nil {
+			ps[0].Line, _ = strconv.Atoi(m[1])
+			ps[0].Text = m[2]
+		}
 	}
 	for _, p := range ps {
 		p.Key = join(key, p.Key)
 		d.problems = append(d.problems, p)
 	}
 }
+
+// ownLine is an error that begins with its line.
+var ownLine = regexp.MustCompile(`^(?s)line (\d+): (.*)$`)
 
 func (d *decoder) object(n *yaml.Node, v reflect.Value, key string) {
 	if n.Tag == "!!null" {

@@ -14,7 +14,7 @@ import (
 	"stillhouse/internal/kernel"
 )
 
-// parity is parity.json of a tiny model.
+// parity is golden.json of a tiny model.
 type parity struct {
 	Sequences []struct {
 		IDs      []int32   `json:"input_ids"`
@@ -35,7 +35,7 @@ type parity struct {
 }
 
 func readParity(t testing.TB, model string) parity {
-	text, err := os.ReadFile(filepath.Join(models, model, "parity.json"))
+	text, err := os.ReadFile(filepath.Join(models, model, "golden.json"))
 	require.NoError(t, err)
 	var g parity
 	require.NoError(t, json.Unmarshal(text, &g))

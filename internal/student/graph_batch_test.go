@@ -59,7 +59,7 @@ func rows(b Batch) []Batch {
 }
 
 func TestPackedRows(t *testing.T) {
-	m, b := load(t, "tiny-llama"), readGolden(t, "tiny-llama").batch()
+	m, b := load(t, "tiny-llama"), readParity(t, "tiny-llama").batch()
 	packed, err := m.Logits(b)
 	require.NoError(t, err)
 	whole, parts := graph(t, m, len(b.Tokens)), graph(t, m, 200)
@@ -82,7 +82,7 @@ func TestPackedRows(t *testing.T) {
 	compare(t, m, parts.Gradients(), whole.Gradients(), 1e-5)
 }
 
-// The loss along a random direction must change as the gradient says, for a shape of no golden.
+// The loss along a random direction must change as the gradient says, for a shape of no parity.
 func TestGradientOfOddShape(t *testing.T) {
 	for _, tied := range []bool{false, true} {
 		c := odd
@@ -179,7 +179,7 @@ func TestWithoutLabels(t *testing.T) {
 
 func TestThreads(t *testing.T) {
 	defer kernel.SetThreads(kernel.Threads())
-	m, b := load(t, "tiny-llama"), readGolden(t, "tiny-llama").batch()
+	m, b := load(t, "tiny-llama"), readParity(t, "tiny-llama").batch()
 	g := graph(t, m, 128)
 	kernel.SetThreads(1)
 	one := accumulate(t, g, b, 0.01)
@@ -208,7 +208,7 @@ func TestContiguousWeights(t *testing.T) {
 		p.Data = slices.Clip(slices.Clone(p.Data))
 	}
 	a, b := graph(t, apart, 128), graph(t, together, 128)
-	batch := readGolden(t, "tiny-llama").batch()
+	batch := readParity(t, "tiny-llama").batch()
 	require.InEpsilon(t, accumulate(t, a, batch, 1).Loss, accumulate(t, b, batch, 1).Loss, 1e-6)
 	compare(t, apart, b.Gradients(), a.Gradients(), 5e-6)
 }

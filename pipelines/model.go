@@ -111,7 +111,9 @@ type ServeOptions struct {
 	Host string
 	Port int
 	Name string
-	UI   UI
+	// AllowRemote lets other machines ask, when Host is an address that they reach. The server asks for no key.
+	AllowRemote bool
+	UI          UI
 }
 
 // Serve serves a model until ctx ends.
@@ -124,7 +126,7 @@ func Serve(ctx context.Context, model string, o ServeOptions) error {
 	if o.Name == "" {
 		o.Name = filepath.Base(filepath.Clean(model))
 	}
-	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name})
+	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote})
 	defer s.Close()
 	url, wait, err := s.Listen(ctx, net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {

@@ -18,7 +18,8 @@ func serveCommand(c *console) *cobra.Command {
 			return pipelines.Serve(cmd.Context(), args[0], o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Host, "host", "127.0.0.1", "the address to listen on; others than this machine reach it only if you say so here")
+	cmd.Flags().StringVar(&o.Host, "host", "127.0.0.1", "the address to listen on")
+	cmd.Flags().BoolVar(&o.AllowRemote, "allow-remote", false, "let other machines ask; the server asks for no key")
 	cmd.Flags().IntVar(&o.Port, "port", 8080, "the port; 0 takes a free one")
 	cmd.Flags().StringVar(&o.Name, "name", "", "the model's name in requests; by default the folder's name")
 	return cmd

@@ -124,8 +124,6 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 		switch f.scope {
 		case rowOnly:
 			return left, f, nil
-		case runEnds:
-			return left, nil, stillhouse.Invalidf("%s", f.message)
 		case rateOnly:
 			wait = backoff(rateTry, a.draw)
 			rateTry++
@@ -175,6 +173,11 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	a.tally.add(func(c *Counters) { c.Requests++ })
 	t, r, err := a.endpoint.send(ctx, body)
 	if failed, ok := err.(*failure); ok {
+		if failed.scope == runEnds { // while the slot is held, so that nobody else tries
+			err := stillhouse.Invalidf("%s", failed.message)
+			a.gate.shut(err)
+			return left, nil, err
+		}
 		failed.n = len(asked)
 		return left, failed, nil
 	}

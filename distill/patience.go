@@ -30,6 +30,7 @@ type gate struct {
 
 	mu    sync.Mutex
 	until time.Time
+	end   error // why no request is let through any more
 }
 
 func newGate(n int, c clock) *gate { return &gate{slots: semaphore.NewWeighted(int64(n)), clock: c} }
@@ -41,15 +42,27 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 	for {
 		g.mu.Lock()
-		wait := g.until.Sub(g.clock.Now())
+		wait, err := g.until.Sub(g.clock.Now()), g.end
 		g.mu.Unlock()
-		if wait <= 0 {
+		if err == nil && wait <= 0 {
 			return nil
 		}
-		if err := g.clock.Sleep(ctx, wait); err != nil {
+		if err == nil {
+			err = g.clock.Sleep(ctx, wait)
+		}
+		if err != nil {
 			g.leave()
 			return err
 		}
+	}
+}
+
+// shut lets no more requests through.
+func (g *gate) shut(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.end == nil {
+		g.end = err
 	}
 }
 

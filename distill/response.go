@@ -88,8 +88,8 @@ func parseReply(body []byte) (reply, error) {
 	if err := json.Unmarshal(trimmed, &w); err != nil {
 		return reply{}, errGarbage
 	}
-	if e := parseError(trimmed); len(w.Choices) == 0 && e != nil && isValue(w.Error) {
-		return reply{}, e
+	if len(w.Choices) == 0 && isValue(w.Error) {
+		return reply{}, parseError(trimmed)
 	}
 	r := reply{choices: len(w.Choices)}
 	for _, c := range inOrder(w.Choices) {

@@ -98,7 +98,7 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return Result{}, err
 	}
 	partial := dir + ".partial"
-	if err := os.RemoveAll(partial); err != nil {
+	if err := sweep(partial); err != nil {
 		return Result{}, fmt.Errorf("train: %w", err)
 	}
 	if err := os.MkdirAll(partial, 0o755); err != nil {
@@ -129,6 +129,20 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return result, fmt.Errorf("train: %w", err)
 	}
 	return result, replace(partial, dir)
+}
+
+// sweep removes what a killed training left: its partial directory, and the folders it was being saved from.
+func sweep(partial string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(partial), "."+filepath.Base(partial)+".saving-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(left, partial) {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replace puts a directory in the place of another.

@@ -206,7 +206,7 @@ func TestKill(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	reached := map[string]int{}
 	for range kills {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration((0.1+0.9*random.Float64())*float64(whole)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration((0.05+0.5*random.Float64())*float64(whole)))
 		err := program(ctx, cache, "run", config, "--runs", killed)
 		if ctx.Err() == nil && err != nil {
 			t.Fatal(err)

@@ -20,7 +20,6 @@ static void sh_sum_rows(const float *dy, float *db, long rows, long ld, long fro
 }
 
 static void sh_scale(float *x, float by, long n) { sh_kernels->scale(x, by, n); }
-static void sh_add(float *x, const float *y, long n) { sh_kernels->add(x, y, n); }
 static void sh_exp(const float *x, float *y, long n) { sh_kernels->exp(x, y, n); }
 */
 import "C"
@@ -98,14 +97,8 @@ func Scale(x []float32, by float32) {
 	Parallel(len(x), 1<<15, func(from, to int) { C.sh_scale(ptr(x[from:]), C.float(by), C.long(to-from)) })
 }
 
-// Add adds y to x; y is as long as x.
-func Add(x, y []float32) {
-	need(len(y), len(x))
-	Parallel(len(x), 1<<15, func(from, to int) { C.sh_add(ptr(x[from:]), ptr(y[from:]), C.long(to-from)) })
-}
-
-// Exp computes y = exp(x), to 1.2e-7 relative between exp(-87.3) and exp(88.3), where it is clamped.
-func Exp(x, y []float32) {
+// exp computes y = exp(x), to 1.2e-7 relative between exp(-87.3) and exp(88.3), where it is clamped.
+func exp(x, y []float32) {
 	need(len(y), len(x))
 	C.sh_exp(ptr(x), ptr(y), C.long(len(x)))
 }

@@ -42,7 +42,6 @@ typedef struct sh_table {
 	              float keep2, float gain2, float step, float root, float eps);
 	double (*squared_norm)(const float *x, long n);
 	void (*scale)(float *x, float by, long n);
-	void (*add)(float *x, const float *y, long n);
 	void (*exp)(const float *x, float *y, long n);
 } sh_table;
 

@@ -86,13 +86,13 @@ func TestExp(t *testing.T) {
 			x = append(x, v)
 		}
 		y := make([]float32, len(x))
-		Exp(x, y)
+		exp(x, y)
 		for i := range x {
 			want := math.Exp(float64(x[i]))
 			require.InEpsilon(t, want, float64(y[i]), 1.2e-7, "exp(%v)", x[i])
 		}
 		y = y[:5]
-		Exp([]float32{0, -1000, 1000, float32(math.Inf(-1)), float32(math.Inf(1))}, y)
+		exp([]float32{0, -1000, 1000, float32(math.Inf(-1)), float32(math.Inf(1))}, y)
 		require.Equal(t, float32(1), y[0])
 		require.InDelta(t, 0, y[1], 1e-37)
 		require.InDelta(t, 0, y[3], 1e-37)

@@ -8,12 +8,12 @@ static void sh_rmsnorm(const float *x, const float *w, float eps, float *y, floa
 }
 
 static void sh_rmsnorm_dx(const float *x, const float *w, const float *rstd, const float *dy, const float *skip, float *dx,
-                          long rows, long n) {
-	sh_kernels->rmsnorm_dx(x, w, rstd, dy, skip, dx, rows, n, n, n);
+                          long rows, long n, long ldx, long lddy) {
+	sh_kernels->rmsnorm_dx(x, w, rstd, dy, skip, dx, rows, n, ldx, lddy);
 }
 
-static void sh_rmsnorm_dw(const float *x, const float *rstd, const float *dy, float *dw, long rows, long n, long from, long to) {
-	sh_kernels->rmsnorm_dw(x, rstd, dy, dw, rows, n, n, from, to);
+static void sh_rmsnorm_dw(const float *x, const float *rstd, const float *dy, float *dw, long rows, long ld, long from, long to) {
+	sh_kernels->rmsnorm_dw(x, rstd, dy, dw, rows, ld, ld, from, to);
 }
 */
 import "C"
@@ -52,7 +52,7 @@ func RMSNormInputGradient(x, w, rstd, dy, skip, dx []float32, rows, n int) {
 		if skip != nil {
 			by = skip[from*n:]
 		}
-		C.sh_rmsnorm_dx(ptr(x[from*n:]), ptr(w), ptr(rstd[from:]), ptr(dy[from*n:]), ptr(by), ptr(dx[from*n:]), C.long(to-from), C.long(n))
+		C.sh_rmsnorm_dx(ptr(x[from*n:]), ptr(w), ptr(rstd[from:]), ptr(dy[from*n:]), ptr(by), ptr(dx[from*n:]), C.long(to-from), C.long(n), C.long(n), C.long(n))
 	})
 }
 

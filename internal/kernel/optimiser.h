@@ -35,8 +35,3 @@ FN void scale_by(float *x, float by, long n) {
 	for (long i = 0; i < n; i += VL)
 		store_n(x + i, load_n(x + i, n - i) * by, n - i);
 }
-
-FN void add_to(float *x, const float *y, long n) {
-	for (long i = 0; i < n; i += VL)
-		store_n(x + i, load_n(x + i, n - i) + load_n(y + i, n - i), n - i);
-}

@@ -24,6 +24,5 @@ const sh_table TABLE = {
 	.adamw = adamw,
 	.squared_norm = squared_norm,
 	.scale = scale_by,
-	.add = add_to,
 	.exp = exp_all,
 };

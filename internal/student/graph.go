@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"stillhouse"
+	"stillhouse/internal/kernel"
 )
 
 // A Graph trains a model: gorgonia has built and differentiated it once, for micro-batches of any shape up to a number of
@@ -123,7 +124,7 @@ func (g *Graph) Gradients() [][]float32 { return g.grads }
 // ZeroGradients sets the gradients to zero.
 func (g *Graph) ZeroGradients() {
 	for _, d := range g.grads {
-		clear(d)
+		kernel.Parallel(len(d), 1<<17, func(from, to int) { clear(d[from:to]) })
 	}
 }
 

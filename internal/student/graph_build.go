@@ -75,10 +75,12 @@ func (g *builder) apply(op gorgonia.Op, in ...*gorgonia.Node) *gorgonia.Node {
 // each is the answer of a SymDiff with one input.
 func each(n *gorgonia.Node, err error) (gorgonia.Nodes, error) { return gorgonia.Nodes{n}, err }
 
-// has says whether the model has a parameter, for those that only some families have.
-func (g *builder) has(name string) bool {
-	_, ok := g.places[name]
-	return ok
+// optional makes the leaves of parameters that only some families have, none when the first is not there.
+func (g *builder) optional(names ...string) []*weight {
+	if _, ok := g.places[names[0]]; !ok {
+		return nil
+	}
+	return g.weights(names...)
 }
 
 // weights makes the leaves of parameters that are multiplied by the same input, one leaf where they lie end to end.
@@ -152,7 +154,11 @@ func (g *builder) states() []*gorgonia.Node {
 func (g *builder) layer(x *stream, name string) *stream {
 	normed := g.norm(x, g.weight(name+"input_layernorm.weight"))
 	a := name + "self_attn."
-	qkv := g.linear(normed, nil, g.weights(a+"q_proj.weight", a+"k_proj.weight", a+"v_proj.weight"), nil)
+	qkv := g.linear(normed, nil, g.weights(a+"q_proj.weight", a+"k_proj.weight", a+"v_proj.weight"),
+		g.optional(a+"q_proj.bias", a+"k_proj.bias", a+"v_proj.bias")) // Qwen2
+	if q := g.optional(a + "q_norm.weight"); q != nil { // Qwen3
+		qkv = g.headNorm(qkv, q[0], g.weight(a+"k_norm.weight"))
+	}
 	mixed := g.attention(g.rope(qkv))
 	x = &stream{node: g.linear(mixed, x, g.weights(a+"o_proj.weight"), nil)}
 

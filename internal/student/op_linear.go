@@ -15,7 +15,7 @@ type linearOp struct {
 	activation
 	*shared
 	weights  []*weight
-	biases   []*weight // as many as weights, nil where there is none
+	biases   []*weight // none, or over as many columns as weights
 	of       *stream   // the state that is added, or nil
 	in, wide int
 }
@@ -28,9 +28,7 @@ func (g *builder) linear(x *gorgonia.Node, of *stream, weights, biases []*weight
 		nodes = append(nodes, w.node)
 	}
 	for _, b := range biases {
-		if b != nil {
-			nodes = append(nodes, b.node)
-		}
+		nodes = append(nodes, b.node)
 	}
 	if of != nil {
 		nodes = append(nodes, of.node)
@@ -47,21 +45,16 @@ func (o *linearOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		copy(y[:rows*o.wide], floats(in[len(in)-1]))
 	}
 	at := 0
-	for i, w := range o.weights {
+	for _, w := range o.weights {
 		kernel.Gemm(false, true, rows, w.rows, o.in, 1, x, o.in, w.data, o.in, beta, y[at:], o.wide)
-		if b := o.bias(i); b != nil {
-			kernel.AddRows(y[at:], b.data, rows, o.wide)
-		}
 		at += w.rows
 	}
-	return o.out, nil
-}
-
-func (o *linearOp) bias(i int) *weight {
-	if o.biases == nil {
-		return nil
+	at = 0
+	for _, b := range o.biases {
+		kernel.AddRows(y[at:], b.data, rows, o.wide)
+		at += b.rows
 	}
-	return o.biases[i]
+	return o.out, nil
 }
 
 // DiffWRT leaves out the residual: see stream.
@@ -73,28 +66,35 @@ func (o *linearOp) DiffWRT(n int) []bool {
 
 func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	// The weights first: x is read for the last time here, its gradient may then take its memory.
-	out := make(gorgonia.Nodes, len(in))
-	at, next := 0, 1+len(o.weights)
-	var err error
+	out := make(gorgonia.Nodes, 1, len(in))
+	at := 0
 	for i, w := range o.weights {
-		if out[1+i], err = gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0]); err != nil {
+		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0])
+		if err != nil {
 			return nil, err
 		}
-		if b := o.bias(i); b != nil {
-			if out[next], err = gorgonia.ApplyOp(&linearBiasGradient{b.gradient(fmt.Sprint(o.name, ".", i), 1), o, b, at}, grad); err != nil {
-				return nil, err
-			}
-			next++
-		}
+		out = append(out, dw)
 		at += w.rows
+	}
+	at = 0
+	for i, b := range o.biases {
+		db, err := gorgonia.ApplyOp(&linearBiasGradient{b.gradient(fmt.Sprint(o.name, ".", i), 1), o, b, at}, grad)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, db)
+		at += b.rows
 	}
 	nodes := append(gorgonia.Nodes{grad}, in[1:1+len(o.weights)]...)
 	x := &linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}
-	if out[0], err = gorgonia.ApplyOp(x, nodes...); err != nil {
+	dx, err := gorgonia.ApplyOp(x, nodes...)
+	if err != nil {
 		return nil, err
 	}
+	out[0] = dx
 	if o.of != nil {
 		o.of.skip = grad
+		out = append(out, nil)
 	}
 	return out, nil
 }

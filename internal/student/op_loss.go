@@ -75,15 +75,15 @@ func (o *lossOp) DiffWRT(n int) []bool { return all(n) }
 func (o *lossOp) SymDiff(_ gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx := fused{name: o.name + ".dx", inputs: 2, shape: tensor.Shape{o.capacity, o.config.HiddenSize}}
 	dx.out = dense(o.dx, dx.shape...)
-	x, err := gorgonia.ApplyOp(&lossGradient{dx}, out, grad)
+	x, err := gorgonia.ApplyOp(&handedOn{dx}, out, grad)
 	if err != nil {
 		return nil, err
 	}
-	w, err := gorgonia.ApplyOp(&lossGradient{o.head.gradient(o.name, 2)}, out, grad)
+	w, err := gorgonia.ApplyOp(&handedOn{o.head.gradient(o.name, 2)}, out, grad)
 	return gorgonia.Nodes{x, w}, err
 }
 
-// lossGradient hands on what lossOp made: (loss, 1) → the gradient of one of its inputs.
-type lossGradient struct{ fused }
+// handedOn is a gradient that another op has made already.
+type handedOn struct{ fused }
 
-func (o *lossGradient) Do(...gorgonia.Value) (gorgonia.Value, error) { return o.out, nil }
+func (o *handedOn) Do(...gorgonia.Value) (gorgonia.Value, error) { return o.out, nil }

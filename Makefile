@@ -10,6 +10,7 @@ SHELL := bash
 BUILD       := $(CURDIR)/.build
 LIB         := $(BUILD)/lib
 BLAS_WHEEL  := scipy-openblas32==0.3.34.0.0
+TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenizers" {print $$2}' go.mod).ready
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
@@ -17,16 +18,43 @@ GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go
 
 build: bin/stillhouse
 
-bin/stillhouse: $(LIB)/libtokenizers.a $(LIB)/blas.ready $(GO_FILES)
+bin/stillhouse: $(TOKENIZERS) $(LIB)/blas.ready $(GO_FILES)
 	go build -o $@ ./cmd/stillhouse
 
-deps: $(LIB)/libtokenizers.a $(LIB)/blas.ready
+deps: $(TOKENIZERS) $(LIB)/blas.ready
 
-$(LIB)/libtokenizers.a: go.mod
+$(TOKENIZERS): scripts/build-tokenizers
 	scripts/build-tokenizers $(BUILD)
+	touch $@
 
 $(LIB)/blas.ready: scripts/get-blas
 	scripts/get-blas $(BUILD) '$(BLAS_WHEEL)'
+
+# The main job, offline, in minutes: an embedded teacher, best of 8, filters, three students, what each can do.
+demo: build
+	rm -rf runs/demo
+	bin/stillhouse run examples/demo.yaml
+
+test: deps check $(BUILD)/python/ready
+	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
+
+# What a reviewer would not want to look for.
+check: deps
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	go tool staticcheck ./...
+
+# The Python clients that our server is tested with.
+$(BUILD)/python/ready: scripts/requirements-test.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	python3 -m venv $(BUILD)/python
+	$(BUILD)/python/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements-test.txt
+	touch $@
+
+# The demo's teacher and base, from nothing.
+models: build
+	scripts/make-models
 
 # For a shell of your own: eval "$$(make -s env)"
 env:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/rundir"
 )
 
 // An Answer is what the student said to a question before and after its training.
@@ -44,7 +45,7 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := Load(ctx, o)
+	s, err := Load(ctx, o, ui.download())
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,11 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	return report, nil
 }
 
-// Train trains the student on examples and writes it to dir: a Hugging Face directory with the training's log.jsonl.
+// ResultFile is the name of the [Result] in a student's directory.
+const ResultFile = "training.json"
+
+// Train trains the student on examples and writes it to dir: a Hugging Face directory with the training's log.jsonl
+// and its [Result].
 // It is written to dir.partial first, where the log can be read meanwhile, and renamed when it is whole; a student that
 // is in dir already is replaced then.
 func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui UI) (result Result, err error) {
@@ -116,7 +121,11 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return result, err
 	}
 	m.close()
-	if err := errors.Join(log.Sync(), s.Save(partial)); err != nil {
+	text, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return result, fmt.Errorf("train: %w", err)
+	}
+	if err := errors.Join(log.Sync(), s.Save(partial), rundir.WriteFile(filepath.Join(partial, ResultFile), append(text, '\n'))); err != nil {
 		return result, fmt.Errorf("train: %w", err)
 	}
 	return result, replace(partial, dir)

@@ -43,6 +43,13 @@ func (s *Encode) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	o := s.Options
 	o.EnsureDefaults()
 	has := func(name string) bool { return in.HasField(name) }
+	for _, name := range []string{"tools", "tool_calls", "reasoning"} {
+		if has(name) {
+			if err := readable(in, name, name != "reasoning", true); err != nil {
+				return nil, err
+			}
+		}
+	}
 	switch {
 	case has("prompt") || has("completion"):
 		for _, name := range []string{"prompt", "completion"} {

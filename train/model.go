@@ -25,9 +25,9 @@ type Student struct {
 }
 
 // Load loads the student that the options name, downloading it when it is a name on the Hub. With from_scratch its
-// weights are drawn anew.
-func Load(ctx context.Context, o Options) (*Student, error) {
-	dir, err := hub.Resolve(ctx, o.Student, hub.Options{})
+// weights are drawn anew. progress, unless nil, is called as the bytes of a file arrive; total is -1 when it is not known.
+func Load(ctx context.Context, o Options, progress func(file string, done, total int64)) (*Student, error) {
+	dir, err := hub.Resolve(ctx, o.Student, hub.Options{Progress: progress})
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}

@@ -171,3 +171,23 @@ func TestOptionsRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// The example is the course's config, and is read.
+func TestCourseExample(t *testing.T) {
+	text, err := os.ReadFile("../examples/course.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Name  string
+		Train Options
+	}
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	o := config.Train
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil || config.Name != "course" || *o.LearningRate != 8e-5 || o.GradientAccumulationSteps != 8 || len(o.Questions) != 3 || o.Data.Limit != 100 {
+		t.Errorf("%+v: %v", config, err)
+	}
+}

@@ -141,7 +141,7 @@ func TestGoldenRuns(t *testing.T) {
 
 func load(t *testing.T, o Options) *Student {
 	t.Helper()
-	s, err := Load(context.Background(), o)
+	s, err := Load(context.Background(), o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 
-	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // A foreign key is one of SFTConfig's that [Options] has no field for. It is taken when its value is one of take, which
@@ -168,7 +168,7 @@ func fields() (keys []string) {
 // UnmarshalYAML reads the block under train. Errors name the line, the key and what would be right.
 func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 	if block.Kind != yaml.MappingNode {
-		return stillhouse.Invalidf("line %d: the training's options are not a list of keys: write key: value", block.Line)
+		return options.Problem{Line: block.Line, Text: "wants keys and values"}
 	}
 	ours := *block
 	ours.Content = nil
@@ -184,7 +184,7 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 			}
 			continue
 		case !slices.Contains(own, key.Value):
-			return stillhouse.Invalidf("line %d: %s is no key of a training: did you mean %s?", key.Line, key.Value, nearest(key.Value))
+			return options.Problem{Line: key.Line, Key: key.Value, Text: fmt.Sprintf("is not a key: did you mean %q?", nearest(key.Value))}
 		case key.Value == "max_length" && value.Tag == "!!null":
 			noLimit = true
 			continue
@@ -193,14 +193,14 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 		case slices.Contains(positive, key.Value):
 			var v float64
 			if value.Decode(&v) == nil && v == 0 && value.Tag != "!!null" {
-				return stillhouse.Invalidf("line %d: %s is 0: it must be above 0", key.Line, key.Value)
+				return options.Problem{Line: key.Line, Key: key.Value, Text: "is 0: it must be above 0"}
 			}
 		}
 		ours.Content = append(ours.Content, key, value)
 	}
 	type plain Options
-	if err := ours.Decode((*plain)(o)); err != nil {
-		return &stillhouse.Error{Kind: stillhouse.Invalid, Err: err}
+	if err := options.Decode(&ours, (*plain)(o)); err != nil {
+		return err
 	}
 	if noLimit {
 		o.MaxLength = new(int)
@@ -229,7 +229,7 @@ func (f foreign) check(key, value *yaml.Node) error {
 	if f.take[0] != "" {
 		leave += fmt.Sprintf(" or write %s", f.take[0])
 	}
-	return stillhouse.Invalidf("line %d: %s is %s, which is not done here: %s; %s", key.Line, key.Value, text, f.say, leave)
+	return options.Problem{Line: key.Line, Key: key.Value, Text: fmt.Sprintf("is %s, which is not done here: %s; %s", text, f.say, leave)}
 }
 
 // nearest is the key that key was most likely meant to be.

@@ -51,7 +51,7 @@ func (ui UI) table(title string, header []string, rows [][]string, narrow int) {
 		if i == 0 && narrow > 0 {
 			width = narrow
 		}
-		configs = append(configs, table.ColumnConfig{Number: i + 1, WidthMax: width, WidthMaxEnforcer: text.WrapSoft})
+		configs = append(configs, table.ColumnConfig{Number: i + 1, WidthMax: width, WidthMaxEnforcer: wrap})
 	}
 	t.AppendHeader(head)
 	t.SetColumnConfigs(configs)
@@ -63,6 +63,15 @@ func (ui UI) table(title string, header []string, rows [][]string, narrow int) {
 		t.AppendRow(cells)
 	}
 	t.Render()
+}
+
+// wrap breaks text between words, and keeps the breaks that it has.
+func wrap(s string, width int) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = text.WrapSoft(l, width)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func btoi(b bool) int {
@@ -83,6 +92,28 @@ func printable(s string) string {
 		}
 		return unicode.ReplacementChar
 	}, s)
+}
+
+// download says which file arrives: as its bytes come on a terminal, else once.
+func (ui UI) download() func(file string, done, total int64) {
+	var at string
+	return func(file string, done, total int64) {
+		size := ""
+		if total >= 0 {
+			size = fmt.Sprintf(" of %.1f MB", float64(total)/1e6)
+		}
+		switch {
+		case ui.Terminal:
+			end := "\r"
+			if done == total {
+				end = "\n"
+			}
+			fmt.Fprintf(ui.Out, "%s: %.1f MB%s %s", printable(file), float64(done)/1e6, size, end)
+		case at != file:
+			ui.say("downloading %s%s", printable(file), strings.Replace(size, " of", ",", 1))
+		}
+		at = file
+	}
 }
 
 // A meter shows how far a training is: a bar on a terminal, and every line of the log.

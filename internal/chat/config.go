@@ -20,13 +20,12 @@ var specialNames = []string{"bos_token", "eos_token", "unk_token", "sep_token", 
 
 // A config is what is used of tokenizer_config.json and the files beside it.
 type config struct {
-	special        map[string]addedToken // by name
-	extra          []addedToken
-	added          []addedToken // added_tokens_decoder, each with its id
-	addBOS, addEOS *bool        // nil: not said
-	cleanUp        bool
-	splitSpecial   bool
-	templates      map[string]string // by name; "default" is the one that most models have alone
+	special      map[string]addedToken // by name
+	extra        []addedToken
+	added        []addedToken // added_tokens_decoder, each with its id
+	cleanUp      bool
+	splitSpecial bool
+	templates    map[string]string // by name; "default" is the one that most models have alone
 }
 
 func loadConfig(dir string) (*config, error) {
@@ -99,14 +98,6 @@ func parseConfig(raw, specialMap []byte) (*config, error) {
 		}
 		if err := c.readSpecial(more); err != nil {
 			return nil, fmt.Errorf("special_tokens_map.json: %w", err)
-		}
-	}
-	for key, to := range map[string]**bool{"add_bos_token": &c.addBOS, "add_eos_token": &c.addEOS} {
-		if v, ok := keys[key]; ok && !null(v) {
-			*to = new(bool)
-			if err := json.Unmarshal(v, *to); err != nil {
-				return nil, fmt.Errorf("tokenizer_config.json: %s is %s, not true or false", key, v)
-			}
 		}
 	}
 	c.cleanUp = string(keys["clean_up_tokenization_spaces"]) == "true"

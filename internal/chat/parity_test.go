@@ -56,9 +56,14 @@ func load(t *testing.T, dir string) *Tokenizer {
 	return tk
 }
 
-// qwen3 loads the real tokenizer of Qwen3, which is kept compressed.
+var loaded *Tokenizer
+
+// qwen3 loads the real tokenizer of Qwen3, which is kept compressed, once for all tests.
 func qwen3(t *testing.T) *Tokenizer {
 	t.Helper()
+	if loaded != nil {
+		return loaded
+	}
 	dir := t.TempDir()
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
 		f, err := os.Open("../../testdata/qwen3_tokenizer/" + name + ".gz")
@@ -70,7 +75,10 @@ func qwen3(t *testing.T) *Tokenizer {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), raw, 0o644))
 	}
-	return load(t, dir)
+	tk, err := Load(dir)
+	require.NoError(t, err)
+	loaded = tk
+	return tk
 }
 
 type render struct {

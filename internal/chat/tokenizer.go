@@ -163,15 +163,17 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		text = t.decodeNUL(known)
 	}
 	if t.config.cleanUp && t.vocab.kind != "BPE" {
-		text = cleanUp.Replace(text)
+		for _, pair := range cleanUp {
+			text = strings.ReplaceAll(text, pair[0], pair[1])
+		}
 	}
 	return text
 }
 
-// cleanUp takes away the spaces that word-piece tokenizers put before punctuation: transformers'
+// cleanUp takes away, one after the other, the spaces that word-piece tokenizers put before punctuation: transformers'
 // clean_up_tokenization, which leaves the text of BPE tokenizers alone.
-var cleanUp = strings.NewReplacer(" .", ".", " ?", "?", " !", "!", " ,", ",", " ' ", "'", " n't", "n't", " 'm", "'m",
-	" 's", "'s", " 've", "'ve", " 're", "'re")
+var cleanUp = [][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"},
+	{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
 
 // Size is the number of tokens, added ones included: transformers' len(tokenizer).
 func (t *Tokenizer) Size() int { return len(t.vocab.tokens) }

@@ -28,9 +28,9 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
-// prepare reads a tokenizer.json and gives the one to encode with: without truncation and padding, with the tokens
-// that only tokenizer_config.json knows, and with the post-processor that its add_bos_token and add_eos_token ask
-// for. That is what transformers makes of the same files before it encodes.
+// prepare reads a tokenizer.json and gives the one to encode with: without truncation and padding, and with the tokens
+// that only tokenizer_config.json knows. That is what transformers makes of the same files before it encodes; which
+// tokens are added at the ends is for tokenizer.json to say, not for add_bos_token in tokenizer_config.json.
 func prepare(raw []byte, cfg *config) (*vocabulary, []byte, error) {
 	var file map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &file); err != nil {
@@ -58,11 +58,6 @@ func prepare(raw []byte, cfg *config) (*vocabulary, []byte, error) {
 		return nil, nil, err
 	}
 	file["truncation"], file["padding"] = json.RawMessage("null"), json.RawMessage("null")
-	if p := string(file["post_processor"]); cfg.addBOS != nil || cfg.addEOS != nil || p == "" || p == "null" {
-		if file["post_processor"], err = cfg.postProcessor(v); err != nil {
-			return nil, nil, err
-		}
-	}
 	out, err := json.Marshal(file)
 	if err != nil {
 		return nil, nil, err
@@ -177,27 +172,4 @@ func (c *config) missing(have []addedToken) (out []addedToken) {
 		add(t)
 	}
 	return out
-}
-
-// postProcessor is the one that adds the beginning- and end-of-sequence tokens that the configuration asks for.
-func (c *config) postProcessor(v *vocabulary) (json.RawMessage, error) {
-	type piece = map[string]any
-	tokens := piece{}
-	special := func(name string, want *bool, sequence int) []piece {
-		t, ok := c.special[name]
-		id, known := v.ids[t.Content]
-		if want == nil || !*want || !ok || !known {
-			return nil
-		}
-		tokens[t.Content] = piece{"id": t.Content, "ids": []int32{id}, "tokens": []string{t.Content}}
-		return []piece{{"SpecialToken": piece{"id": t.Content, "type_id": sequence}}}
-	}
-	side := func(name string, i int) []piece {
-		out := special("bos_token", c.addBOS, i)
-		out = append(out, piece{"Sequence": piece{"id": name, "type_id": i}})
-		return append(out, special("eos_token", c.addEOS, i)...)
-	}
-	single := side("A", 0)
-	return json.Marshal(piece{"type": "TemplateProcessing", "single": single, "pair": append(side("A", 0), side("B", 1)...),
-		"special_tokens": tokens})
 }

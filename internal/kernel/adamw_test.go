@@ -12,12 +12,12 @@ func TestAdamW(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		for _, n := range []int{1, 7, 64, 1003, 40000} {
 			r := rand.New(rand.NewPCG(8, uint64(n)))
-			p, m, v := random(r, n), make([]float32, n), make([]float32, n)
+			p, m, v := normal(r, n), make([]float32, n), make([]float32, n)
 			p64, m64, v64 := wide(p), make([]float64, n), make([]float64, n)
 			o := AdamWOptions{LR: 1e-2, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, GradScale: 0.5}
 			for step := 1; step <= 5; step++ {
 				o.Step = step
-				g := random(r, n)
+				g := normal(r, n)
 				g[0] = 0
 				AdamW(p, g, m, v, o)
 				for i := range p64 {
@@ -41,7 +41,7 @@ func TestNormsAndScale(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		for _, n := range []int{0, 1, 9, 1000, 300001} {
 			r := rand.New(rand.NewPCG(9, uint64(n)))
-			x, y := random(r, n), random(r, n)
+			x, y := normal(r, n), normal(r, n)
 			sum := 0.0
 			for _, v := range x {
 				sum += float64(v) * float64(v)

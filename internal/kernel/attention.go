@@ -130,9 +130,9 @@ func attend(h Heads, lengths []int, qkv, o, lse []float32, pitch int, s *Attenti
 		need(len(dqkv), tokens*h.Width())
 	}
 	s.fit(h, longest, tokens, do != nil)
-	dkv := s.dkv
-	if do == nil {
-		dkv = nil // may be of a smaller batch's backward pass
+	var dkv []float32
+	if do != nil && h.Query != h.KeyValue {
+		dkv = s.dkv
 	}
 	scale := C.float(1 / math.Sqrt(float64(h.Dim)))
 	width, out, wide := h.Width(), h.Query*h.Dim, 2*h.Query*h.Dim

@@ -40,6 +40,7 @@ func attention64(h Heads, lengths []int) func([]float64) []float64 {
 }
 
 func TestAttention(t *testing.T) {
+	var s AttentionScratch // for calls of all sizes
 	for _, tc := range []struct {
 		h       Heads
 		lengths []int
@@ -57,14 +58,13 @@ func TestAttention(t *testing.T) {
 				tokens += n
 			}
 			r := rand.New(rand.NewPCG(6, uint64(tokens)))
-			qkv := random(r, tokens*tc.h.Width())
-			do := random(r, tokens*tc.h.Query*tc.h.Dim)
+			qkv := normal(r, tokens*tc.h.Width())
+			do := normal(r, tokens*tc.h.Query*tc.h.Dim)
 			f := attention64(tc.h, tc.lengths)
 			want, gradient := f(wide(qkv)), slope(f, wide(qkv), do)
 			everySet(t, func(t *testing.T) {
 				o, lse := make([]float32, len(do)), make([]float32, tc.h.Query*(tokens+2))
-				d := random(r, len(qkv)) // what was there before must not matter
-				var s AttentionScratch
+				d := normal(r, len(qkv)) // what was there before must not matter
 				Attention(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s)
 				near(t, "output", o, want, 2e-6)
 				AttentionGradient(tc.h, tc.lengths, qkv, o, lse, tokens+2, &s, do, d)
@@ -82,7 +82,7 @@ func TestAttentionLong(t *testing.T) {
 	h, lengths := Heads{3, 1, 64}, []int{130, 301, 7}
 	r := rand.New(rand.NewPCG(7, 7))
 	tokens := 438
-	qkv, do := random(r, tokens*h.Width()), random(r, tokens*h.Query*h.Dim)
+	qkv, do := normal(r, tokens*h.Width()), normal(r, tokens*h.Query*h.Dim)
 	for i := range qkv {
 		qkv[i] *= 3
 	}

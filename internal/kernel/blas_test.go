@@ -42,7 +42,7 @@ func TestGemmShapes(t *testing.T) {
 				if trans.b {
 					ldb = k + 2
 				}
-				a, b, before := random(r, max(m, k)*lda), random(r, max(k, n)*ldb), random(r, m*ldc)
+				a, b, before := normal(r, max(m, k)*lda), normal(r, max(k, n)*ldb), normal(r, m*ldc)
 				want := wide(before)
 				for i := range m {
 					for j := range n {

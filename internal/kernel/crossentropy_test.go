@@ -28,7 +28,7 @@ func TestCrossEntropy(t *testing.T) {
 		for _, v := range []int{1, 2, 7, 16, 100, 1027, 50001} {
 			const rows, scale = 4, 0.25
 			r := rand.New(rand.NewPCG(5, uint64(v)))
-			x, labels := random(r, rows*v), make([]int32, rows)
+			x, labels := normal(r, rows*v), make([]int32, rows)
 			for i := range x {
 				x[i] *= 4
 			}

@@ -27,7 +27,7 @@ func everySet(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-func random(r *rand.Rand, n int) []float32 {
+func normal(r *rand.Rand, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
 		x[i] = float32(r.NormFloat64())
@@ -122,8 +122,8 @@ func TestRMSNorm(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		for _, n := range []int{1, 3, 8, 17, 64, 67, 131} {
 			rows, r := 5, rand.New(rand.NewPCG(1, uint64(n)))
-			x, w, dy, skip := random(r, rows*n), random(r, n), random(r, rows*n), random(r, rows*n)
-			y, rstd, dx, dw := make([]float32, rows*n), make([]float32, rows), make([]float32, rows*n), random(r, n)
+			x, w, dy, skip := normal(r, rows*n), normal(r, n), normal(r, rows*n), normal(r, rows*n)
+			y, rstd, dx, dw := make([]float32, rows*n), make([]float32, rows), make([]float32, rows*n), normal(r, n)
 			f := rmsnorm64(wide(w), n, 1e-5)
 			RMSNorm(x, w, 1e-5, y, rstd, rows, n)
 			near(t, "y", y, f(wide(x)), 1e-6)
@@ -153,7 +153,7 @@ func TestRoPE(t *testing.T) {
 			const heads, extra = 3, 5
 			ld, r := heads*dim+extra, rand.New(rand.NewPCG(2, uint64(dim)))
 			positions := []int32{0, 1, 2, 0, 7}
-			x := random(r, len(positions)*ld)
+			x := normal(r, len(positions)*ld)
 			before, table := wide(x), NewRotation(8, dim, 1e4)
 			want := append([]float64(nil), before...)
 			for row, p := range positions {
@@ -178,7 +178,7 @@ func TestSwiGLU(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		for _, n := range []int{1, 5, 16, 37} {
 			rows, r := 4, rand.New(rand.NewPCG(3, uint64(n)))
-			gu, dy := random(r, 2*rows*n), random(r, rows*n)
+			gu, dy := normal(r, 2*rows*n), normal(r, rows*n)
 			gu[0] = 30 // silu is flat there and its exponential small
 			y, d := make([]float32, rows*n), make([]float32, 2*rows*n)
 			f := func(gu []float64) []float64 {
@@ -206,7 +206,7 @@ func TestRowsAndEmbedding(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		for _, n := range []int{1, 9, 64, 150} {
 			ld, rows, r := n+3, 6, rand.New(rand.NewPCG(4, uint64(n)))
-			y, b, sum := random(r, rows*ld), random(r, n), random(r, n)
+			y, b, sum := normal(r, rows*ld), normal(r, n), normal(r, n)
 			total := wide(sum)
 			added := wide(y)
 			for t := range rows {
@@ -221,7 +221,7 @@ func TestRowsAndEmbedding(t *testing.T) {
 			near(t, "rows", y, added, 1e-6)
 
 			tokens := []int32{2, 0, 2, 3, 2, 1}
-			table, dtable, dy := random(r, 5*n), random(r, 5*n), random(r, rows*n)
+			table, dtable, dy := normal(r, 5*n), normal(r, 5*n), normal(r, rows*n)
 			want, out := wide(dtable), make([]float32, rows*n)
 			for t, k := range tokens {
 				for i := range n {

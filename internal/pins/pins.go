@@ -12,7 +12,6 @@ import (
 	_ "github.com/jedib0t/go-pretty/v6/table"
 	_ "github.com/klauspost/compress/zstd"
 	_ "github.com/mattn/go-sqlite3"
-	_ "github.com/nikolalohinski/gonja/v2"
 	_ "github.com/sashabaranov/go-openai"
 	_ "github.com/schollz/progressbar/v3"
 	_ "github.com/spf13/cobra"

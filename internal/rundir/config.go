@@ -20,7 +20,7 @@ func compare(run string, stored, given []byte, o Options) error {
 	}
 	var was, is yaml.Node
 	if err := yaml.Unmarshal(stored, &was); err != nil {
-		return stillhouse.Invalidf("%s/%s is no YAML any more: %w; put it right or give the run another name", run, configFile, err)
+		return stillhouse.Invalidf("%s/%s is no YAML any more: %w; put it right or give the run another name", run, ConfigFile, err)
 	}
 	if err := yaml.Unmarshal(given, &is); err != nil {
 		return stillhouse.Invalidf("the config is no YAML: %w", err)

@@ -42,12 +42,14 @@ var places = []place{
 	{step: "curate", stage: "score", dir: "scored"},
 	{step: "curate", stage: "curate", dir: "samples"},
 	{step: "filter", stage: "filter", dir: "kept"},
-	{step: "train", stage: "train", more: []string{"student", "arms"}},
+	{step: "train", stage: "train", more: []string{"student", "arms", "dropped/arms", "failed/arms"}},
 	{step: "eval", more: []string{"evals", "report.html"}},
 }
 
+// ConfigFile is the name of the resolved config in a run.
+const ConfigFile = "config.yaml"
+
 const (
-	configFile = "config.yaml"
 	ledgerFile = "ledger.json"
 	lockFile   = ".lock"
 )
@@ -106,13 +108,13 @@ func (d *Dir) begin(config []byte) error {
 	if err := sweep(d.path); err != nil {
 		return fmt.Errorf("run %s: remove what a killed process left: %w", d.path, err)
 	}
-	stored, err := os.ReadFile(d.file(configFile))
+	stored, err := os.ReadFile(d.file(ConfigFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := d.strange(); err != nil {
 			return err
 		}
-		return writeFile(d.disk, d.file(configFile), config)
+		return writeFile(d.disk, d.file(ConfigFile), config)
 	case err != nil:
 		return err
 	}
@@ -127,7 +129,7 @@ func (d *Dir) begin(config []byte) error {
 	if string(stored) == string(config) {
 		return nil
 	}
-	return writeFile(d.disk, d.file(configFile), config)
+	return writeFile(d.disk, d.file(ConfigFile), config)
 }
 
 // strange is an error when a directory without a config holds something, which then isn't ours to write into.
@@ -139,7 +141,7 @@ func (d *Dir) strange() error {
 	for _, e := range entries {
 		if e.Name() != lockFile {
 			return stillhouse.Invalidf("%s is there and is no run: it holds %q but no %s; give the run another name or move that away",
-				d.path, e.Name(), configFile)
+				d.path, e.Name(), ConfigFile)
 		}
 	}
 	return nil
@@ -147,9 +149,9 @@ func (d *Dir) strange() error {
 
 // View opens a run to look at it, also while it runs. It changes nothing and must not be written to.
 func View(path string, o Options) (*Dir, error) {
-	if _, err := os.Stat(filepath.Join(path, configFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(path, ConfigFile)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, stillhouse.Invalidf("%s is no run: it holds no %s", path, configFile)
+			return nil, stillhouse.Invalidf("%s is no run: it holds no %s", path, ConfigFile)
 		}
 		return nil, err
 	}
@@ -173,7 +175,7 @@ func (d *Dir) Path(elem ...string) string {
 func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
 
 // Config is the config of the run.
-func (d *Dir) Config() ([]byte, error) { return os.ReadFile(d.file(configFile)) }
+func (d *Dir) Config() ([]byte, error) { return os.ReadFile(d.file(ConfigFile)) }
 
 // acquire takes the run's lock. The file stays: a lock on a removed file would keep nobody out.
 func (d *Dir) acquire() error {

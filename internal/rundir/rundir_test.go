@@ -69,6 +69,9 @@ func fill(t testing.TB, d *Dir) {
 		Account: stillhouse.Account{In: 6, Kept: 5, Dropped: map[string]int64{"untrained": 1}}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := d.Book(ctx, "arms/base/train", stillhouse.Shard{Account: stillhouse.Account{In: 6, Kept: 6}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"student/model.safetensors", "arms/base/x", "evals/base.jsonl", "report.html"} {
 		if err := WriteFile(d.Path(name), []byte("x")); err != nil {
 			t.Fatal(err)
@@ -217,7 +220,7 @@ func TestOpenOtherConfig(t *testing.T) {
 		if len(tc.says) == 0 {
 			want = tc.config
 		}
-		if stored, _ := os.ReadFile(filepath.Join(path, configFile)); string(stored) != want {
+		if stored, _ := os.ReadFile(filepath.Join(path, ConfigFile)); string(stored) != want {
 			t.Errorf("%s: config.yaml holds\n%s", name, stored)
 		}
 		if len(tc.says) == 0 {
@@ -246,7 +249,7 @@ func TestReset(t *testing.T) {
 		{"candidates", "failed/distill"},
 		{"scored", "samples", "dropped/curate"},
 		{"kept", "dropped/filter"},
-		{"student", "arms", "dropped/train"},
+		{"student", "arms", "dropped/train", "dropped/arms"},
 		{"evals", "report.html"},
 	}
 	whole := opened(t, t.TempDir(), config, fanout)

@@ -219,3 +219,38 @@ func (s *sink) put(ctx context.Context, path string, rows arrow.RecordBatch, met
 	}
 	return writeFile(s.dir.disk, path, data)
 }
+
+// Files lists the files of a folder's shards, in order; none when the folder isn't there.
+func (d *Dir) Files(name string) ([]string, error) { return parts(d.file(name)) }
+
+// Rows counts the rows in a folder's shards, from what the files say of themselves.
+func (d *Dir) Rows(name string) (int64, error) {
+	paths, err := d.Files(name)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	for _, path := range paths {
+		f, err := readFooter(path)
+		if err != nil {
+			return 0, err
+		}
+		n += f.rows
+	}
+	return n, nil
+}
+
+// Folders lists the folders that hold shards, by their paths in the run, in the order of the alphabet.
+func (d *Dir) Folders() (names []string, err error) {
+	err = filepath.WalkDir(d.path, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasPrefix(e.Name(), "part-") || !strings.HasSuffix(path, ".parquet") {
+			return err
+		}
+		name, err := filepath.Rel(d.path, filepath.Dir(path))
+		if name = filepath.ToSlash(name); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return err
+	})
+	return names, err
+}

@@ -1,6 +1,7 @@
 package student
 
 import (
+	"errors"
 	"fmt"
 
 	"gorgonia.org/gorgonia"
@@ -14,6 +15,7 @@ type Graph struct {
 	model *Model
 	*shared
 	grads       [][]float32
+	head        *lossOp
 	train, eval gorgonia.VM
 }
 
@@ -29,7 +31,7 @@ func NewGraph(m *Model, tokens int) (*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the training graph: %w", err)
 	}
-	g.shared = b.shared
+	g.shared, g.head = b.shared, loss.Op().(*lossOp)
 	forward, places, err := gorgonia.CompileFunction(b.graph, b.leaves, gorgonia.Nodes{loss})
 	if err != nil {
 		return nil, fmt.Errorf("compiling the forward graph: %w", err)
@@ -78,11 +80,10 @@ func slab(params []*Param) [][]float32 {
 }
 
 // Accumulate runs forward and backward over one micro-batch and adds scale × dΣCE/dθ to the gradients, where ΣCE is the
-// summed cross-entropy of the batch's labels. A batch without labels adds nothing. An error leaves the gradients as they
-// were when the batch is at fault (stillhouse.ErrInvalid).
+// summed cross-entropy of the batch's labels. A batch without labels adds nothing. A batch that does not fit the model or
+// the graph is an invalid error and leaves the gradients as they were.
 func (g *Graph) Accumulate(b Batch, scale float64) (Stats, error) {
-	g.gradients, g.scale = true, float32(scale)
-	return g.run(g.train, b)
+	return g.run(g.train, b, true, scale)
 }
 
 // AccumulateRows is Accumulate with the sums of each row: for micro-batches that are computed together and logged apart.
@@ -95,14 +96,14 @@ func (g *Graph) AccumulateRows(b Batch, scale float64) ([]Stats, error) {
 
 // Evaluate runs forward only.
 func (g *Graph) Evaluate(b Batch) (Stats, error) {
-	g.gradients = false
-	return g.run(g.eval, b)
+	return g.run(g.eval, b, false, 0)
 }
 
-func (g *Graph) run(vm gorgonia.VM, b Batch) (Stats, error) {
-	if g.train == nil {
-		return Stats{}, fmt.Errorf("graph: used after Close")
+func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Stats, error) {
+	if vm == nil {
+		return Stats{}, errors.New("graph: used after Close")
 	}
+	g.gradients, g.scale = gradients, float32(scale)
 	if err := g.read(b, g.config, g.capacity); err != nil {
 		return Stats{}, err
 	}

@@ -14,8 +14,8 @@ import (
 	"stillhouse/internal/kernel"
 )
 
-// golden is golden.json of a tiny model.
-type golden struct {
+// parity is golden.json of a tiny model.
+type parity struct {
 	Sequences []struct {
 		IDs      []int32   `json:"input_ids"`
 		Logprobs []float64 `json:"logprobs"`
@@ -34,17 +34,17 @@ type golden struct {
 	} `json:"batch"`
 }
 
-func readGolden(t testing.TB, model string) golden {
+func readParity(t testing.TB, model string) parity {
 	text, err := os.ReadFile(filepath.Join(models, model, "golden.json"))
 	require.NoError(t, err)
-	var g golden
+	var g parity
 	require.NoError(t, json.Unmarshal(text, &g))
 	require.NotEmpty(t, g.Sequences)
 	return g
 }
 
-// batch is the padded batch of a golden without its padding.
-func (g golden) batch() Batch {
+// batch is the padded batch of the goldens without its padding.
+func (g parity) batch() Batch {
 	var b Batch
 	for i, ids := range g.Batch.IDs {
 		n := 0
@@ -56,12 +56,6 @@ func (g golden) batch() Batch {
 		b.Lengths = append(b.Lengths, n)
 	}
 	return b
-}
-
-func load(t testing.TB, model string) *Model {
-	m, err := Load(filepath.Join(models, model))
-	require.NoError(t, err)
-	return m
 }
 
 func tensors(t testing.TB, path string) func(name string) []float32 {
@@ -104,11 +98,11 @@ func relative(t testing.TB, a, b []float32) float64 {
 // full is a row trained on every token.
 func full(ids []int32) Batch { return Batch{Tokens: ids, Labels: ids, Lengths: []int{len(ids)}} }
 
-func TestLogits(t *testing.T) {
+func TestGraphLogits(t *testing.T) {
 	for _, name := range []string{"tiny-llama", "tiny-llama-bf16"} {
 		t.Run(name, func(t *testing.T) {
 			m, want := load(t, name), tensors(t, filepath.Join(models, name, "logits.safetensors"))
-			for i, s := range readGolden(t, "tiny-llama").Sequences {
+			for i, s := range readParity(t, "tiny-llama").Sequences {
 				got, err := m.Logits(Batch{Tokens: s.IDs, Lengths: []int{len(s.IDs)}})
 				require.NoError(t, err)
 				d := maxDifference(t, got, want(fmt.Sprint("logits.", i)))
@@ -121,7 +115,7 @@ func TestLogits(t *testing.T) {
 
 func TestHiddenStates(t *testing.T) {
 	m, want := load(t, "tiny-llama"), tensors(t, filepath.Join(models, "tiny-llama", "logits.safetensors"))
-	ids := readGolden(t, "tiny-llama").Sequences[0].IDs
+	ids := readParity(t, "tiny-llama").Sequences[0].IDs
 	got, err := m.HiddenStates(Batch{Tokens: ids, Lengths: []int{len(ids)}})
 	require.NoError(t, err)
 	require.Len(t, got, m.Config.NumHiddenLayers+1)
@@ -135,7 +129,7 @@ func TestEvaluate(t *testing.T) {
 	g, err := NewGraph(m, 128)
 	require.NoError(t, err)
 	defer g.Close()
-	for _, s := range readGolden(t, "tiny-llama").Sequences {
+	for _, s := range readParity(t, "tiny-llama").Sequences {
 		got, err := g.Evaluate(full(s.IDs))
 		require.NoError(t, err)
 		n := float64(len(s.IDs) - 1)
@@ -162,7 +156,7 @@ func TestEvaluate(t *testing.T) {
 }
 
 func TestGradients(t *testing.T) {
-	m, gold := load(t, "tiny-llama"), readGolden(t, "tiny-llama")
+	m, gold := load(t, "tiny-llama"), readParity(t, "tiny-llama")
 	want := tensors(t, filepath.Join(models, "tiny-llama", "grads.safetensors"))
 	g, err := NewGraph(m, 256)
 	require.NoError(t, err)

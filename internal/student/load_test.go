@@ -218,7 +218,7 @@ func TestSave(t *testing.T) {
 		if read(t, filepath.Join(dir, "tokenizer.json")) != read(t, from+"/tokenizer.json") {
 			t.Error("tokenizer.json is another")
 		}
-		if c := read(t, filepath.Join(dir, "config.json")); !strings.Contains(c, `"initializer_range": 0.02`) || !strings.Contains(c, `"dtype": "`+dtype+`"`) {
+		if c := read(t, filepath.Join(dir, "config.json")); !strings.Contains(c, `"attention_dropout": 0.0,`) || !strings.Contains(c, `"rope_theta": 100000.0`) || !strings.Contains(c, `"dtype": "`+dtype+`"`) {
 			t.Errorf("config.json lost keys: %s", c)
 		}
 	}

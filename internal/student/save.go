@@ -1,6 +1,7 @@
 package student
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"stillhouse"
@@ -157,7 +159,7 @@ func escapeGlob(path string) string {
 func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 	out := map[string]any{}
 	if opts.From != "" {
-		if err := readJSON(filepath.Join(opts.From, "config.json"), &out); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := readObject(filepath.Join(opts.From, "config.json"), &out); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -166,7 +168,7 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 		"architectures": []string{c.Architecture}, "model_type": fam.modelType, "vocab_size": c.VocabSize,
 		"hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize, "num_hidden_layers": c.NumHiddenLayers,
 		"num_attention_heads": c.NumAttentionHeads, "num_key_value_heads": c.NumKeyValueHeads, "head_dim": c.HeadDim,
-		"rms_norm_eps": c.RMSNormEps, "max_position_embeddings": c.MaxPositionEmbeddings,
+		"rms_norm_eps": float(c.RMSNormEps), "max_position_embeddings": c.MaxPositionEmbeddings,
 		"tie_word_embeddings": c.TieWordEmbeddings, "hidden_act": "silu",
 	})
 	for key, id := range map[string]int{"bos_token_id": c.BOSTokenID, "pad_token_id": c.PadTokenID} {
@@ -178,10 +180,10 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 		out["eos_token_id"] = eosJSON(c)
 	}
 	if rope, ok := out["rope_parameters"].(map[string]any); ok {
-		rope["rope_theta"] = c.RopeTheta
+		rope["rope_theta"] = float(c.RopeTheta)
 		delete(out, "rope_theta")
 	} else {
-		out["rope_theta"] = c.RopeTheta
+		out["rope_theta"] = float(c.RopeTheta)
 	}
 	if _, ok := out["dtype"]; ok {
 		out["dtype"] = opts.Dtype
@@ -195,7 +197,7 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 func generationJSON(c Config, from string) ([]byte, error) {
 	out := map[string]any{}
 	if from != "" {
-		if err := readJSON(filepath.Join(from, "generation_config.json"), &out); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := readObject(filepath.Join(from, "generation_config.json"), &out); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -216,6 +218,29 @@ func eosJSON(c Config) any {
 		return c.EOSTokenIDs[0]
 	}
 	return slices.Clone(c.EOSTokenIDs)
+}
+
+// readObject reads a JSON object whose numbers keep their spelling: transformers tells 0 from 0.0.
+func readObject(path string, into *map[string]any) error {
+	var text json.RawMessage
+	if err := readJSON(path, &text); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		return stillhouse.Invalidf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// float writes a number so that Python reads a float.
+func float(x float64) json.Number {
+	s := strconv.FormatFloat(x, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return json.Number(s)
 }
 
 func indent(v any) ([]byte, error) {

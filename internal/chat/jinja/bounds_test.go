@@ -16,6 +16,8 @@ func TestBounds(t *testing.T) {
 		"endless loop":      {nested, "steps"},
 		"endless macro":     {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep"},
 		"endless caller":    {"{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}", "deep"},
+		"endless namespace": {"{% set ns = namespace() %}{% macro m() %}{{ ns.f() }}{% endmacro %}{% set ns.f = m %}{{ m() }}", "deep"},
+		"long range":        {"{{ range(1000000000000) | length }}", "range too big"},
 		"doubling string":   {doubling, "MiB"},
 		"doubling list":     {strings.ReplaceAll(doubling, "'abcdefgh'", "[1, 2]"), "MiB"},
 		"repeated string":   {"{{ 'a' * 1000000000000 }}", "MiB"},

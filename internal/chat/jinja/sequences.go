@@ -76,11 +76,11 @@ func chosen(what string, byAttribute, want bool) filter {
 
 func sorted(r *run, v Value, a callArguments) Value {
 	p := r.parameters("sort", a, "reverse", "case_sensitive", "attribute")
-	return r.sortBy(r.items(v), r.key1(p[2], p[1]), truth(valueOr(p[0], false)))
+	return r.sortBy(r.items(v), r.sortKey(p[2], p[1]), truth(valueOr(p[0], false)))
 }
 
-// key1 is what items are compared by: themselves or an attribute (or several, with commas between them).
-func (r *run) key1(attribute, caseSensitive *Value) func(Value) Value {
+// sortKey is what items are compared by: themselves or an attribute (or several, with commas between them).
+func (r *run) sortKey(attribute, caseSensitive *Value) func(Value) Value {
 	sensitive := truth(valueOr(caseSensitive, false))
 	if attribute == nil || *attribute == nil {
 		return func(v Value) Value { return fold(v, sensitive) }
@@ -99,7 +99,7 @@ func (r *run) key1(attribute, caseSensitive *Value) func(Value) Value {
 
 func unique(r *run, v Value, a callArguments) Value {
 	p := r.parameters("unique", a, "case_sensitive", "attribute")
-	key, seen, out := r.key1(p[1], p[0]), NewDict(), List{}
+	key, seen, out := r.sortKey(p[1], p[0]), NewDict(), List{}
 	for _, item := range r.items(v) {
 		r.made(64)
 		k := r.key(key(item))
@@ -115,7 +115,7 @@ func unique(r *run, v Value, a callArguments) Value {
 func extreme(largest bool) filter {
 	return func(r *run, v Value, a callArguments) Value {
 		p := r.parameters("min", a, "case_sensitive", "attribute")
-		in, key := r.items(v), r.key1(p[1], p[0])
+		in, key := r.items(v), r.sortKey(p[1], p[0])
 		if len(in) == 0 {
 			return undefined{"no aggregated item, sequence was empty"}
 		}

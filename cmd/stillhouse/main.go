@@ -1,0 +1,110 @@
+// Command stillhouse distils a teacher, curates what it says and trains a small student on the result.
+//
+// Text for people goes to stderr, data to stdout. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the
+// books do not balance, 130 interrupted (what was done is kept).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"stillhouse"
+	"stillhouse/pipelines"
+)
+
+const (
+	exitFailed      = 1
+	exitInput       = 2
+	exitUnbalanced  = 3
+	exitInterrupted = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := command(&console{out: stdout, err: stderr, terminal: isTerminal(stderr)})
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitCode(ctx, err)
+	if code == exitInterrupted {
+		fmt.Fprintln(stderr, "stillhouse: interrupted. What was done is kept: the same command goes on from there.")
+	} else {
+		fmt.Fprintln(stderr, "stillhouse: "+strings.TrimPrefix(err.Error(), "stillhouse: "))
+	}
+	return code
+}
+
+func exitCode(ctx context.Context, err error) int {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.Is(err, stillhouse.ErrUnbalanced):
+		return exitUnbalanced
+	case errors.Is(err, pipelines.ErrRunFailed):
+		return exitFailed
+	case stillhouse.KindOf(err) == stillhouse.Invalid:
+		return exitInput
+	}
+	return exitFailed
+}
+
+// A console is where a command writes.
+type console struct {
+	out, err io.Writer
+	terminal bool // err is a terminal: colours and bars are welcome
+}
+
+func (c *console) ui() pipelines.UI { return pipelines.UI{Out: c.err, Terminal: c.terminal} }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func command(c *console) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "stillhouse",
+		Short:         "Distil a teacher, curate what it says, train a small student on the result",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return stillhouse.Invalidf("%v\nUsage: %s", err, cmd.UseLine())
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
+		askCommand(c), serveCommand(c), exportCommand(c), versionCommand(c))
+	for _, sub := range root.Commands() {
+		sub.Args = invalid(sub.Args)
+	}
+	return root
+}
+
+// invalid makes wrong arguments the user's error, with the usage line.
+func invalid(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return stillhouse.Invalidf("%v\nUsage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}

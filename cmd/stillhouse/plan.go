@@ -1,0 +1,34 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+
+	"stillhouse/pipelines"
+)
+
+func planCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plan CONFIG",
+		Short: "Say what a run would do and cost, before it does it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			config, err := pipelines.Load(args[0])
+			if err != nil {
+				return err
+			}
+			plan, err := pipelines.MakePlan(cmd.Context(), config)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.out).Encode(plan)
+			}
+			return plan.WriteText(c.out)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}

@@ -1,0 +1,143 @@
+package curate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stillhouse"
+)
+
+func mathScore(reference, text string) stillhouse.Score {
+	return mathReward{}.Score(context.Background(), candidate("p", 0, reference, text, 1))
+}
+
+// TestMathParity states the agreement with the judged pairs exactly, by kind. Silent is unparsable: it is no verdict,
+// and it is where what isn't read yet belongs.
+func TestMathParity(t *testing.T) {
+	type pair struct {
+		ID, Kind, Gold string
+		Answer         string `json:"answer_text"`
+		Expected       *bool
+	}
+	type tally struct{ rows, judged, agree, falseRight, falseWrong, silent int }
+	var all tally
+	kinds, order := map[string]*tally{}, []string{}
+	for _, p := range readLines[pair](t, "../testdata/parity/data/math/pairs.jsonl") {
+		k := kinds[p.Kind]
+		if k == nil {
+			k = &tally{}
+			kinds[p.Kind], order = k, append(order, p.Kind)
+		}
+		s := mathScore(p.Gold, p.Answer)
+		for _, n := range []*tally{k, &all} {
+			n.rows++
+			if p.Expected == nil {
+				continue
+			}
+			n.judged++
+			switch right := s.Verdict == stillhouse.Right; {
+			case s.Verdict == stillhouse.Unparsable:
+				n.silent++
+			case right == *p.Expected:
+				n.agree++
+			case right:
+				n.falseRight++
+			default:
+				n.falseWrong++
+			}
+		}
+		if p.Expected == nil {
+			require.NotEqual(t, stillhouse.Right, s.Verdict, "%s is undecided by construction: %s", p.ID, s.Evidence)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("| kind | rows | judged | agree | false right | false wrong | silent |\n|---|---|---|---|---|---|---|\n")
+	line := func(name string, n *tally) {
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d |\n", name, n.rows, n.judged, n.agree, n.falseRight, n.falseWrong, n.silent)
+	}
+	for _, name := range order {
+		line(name, kinds[name])
+	}
+	line("**all**", &all)
+	golden(t, "testdata/math_parity.md", b.String())
+	require.Zero(t, all.falseRight)
+	require.Zero(t, all.falseWrong)
+}
+
+// TestMathGSM8K scores published solutions against their own references, and with the final number changed.
+func TestMathGSM8K(t *testing.T) {
+	type row struct{ Question, Answer string }
+	for _, r := range readLines[row](t, "../testdata/gsm8k/sample.jsonl") {
+		work, reference, ok := strings.Cut(r.Answer, "#### ")
+		require.True(t, ok)
+		require.Equal(t, stillhouse.Right, mathScore(reference, r.Answer).Verdict, r.Answer)
+		require.Equal(t, stillhouse.Right, mathScore(r.Answer, r.Answer).Verdict, "the whole solution as the reference: %s", r.Answer)
+		require.Equal(t, stillhouse.Right, mathScore(reference, work+`\boxed{`+reference+`}`).Verdict, r.Answer)
+		for _, wrong := range corrupted(reference) {
+			for _, form := range []string{"#### %s", `So it is $\boxed{%s}$.`, "#### %s\n", "**Answer:** %s"} {
+				s := mathScore(reference, work+fmt.Sprintf(form, wrong))
+				require.Equal(t, stillhouse.Wrong, s.Verdict, "%s for %s: %s", wrong, reference, s.Evidence)
+			}
+		}
+	}
+}
+
+// corrupted are other numbers that look like n: with a digit more or less, changed or swapped, with another sign.
+func corrupted(n string) (out []string) {
+	plain := strings.ReplaceAll(n, ",", "")
+	plain = strings.TrimPrefix(plain, "-")
+	last := plain[len(plain)-1]
+	out = append(out, "1"+plain, plain+"1", plain[:len(plain)-1]+string('0'+(last-'0'+1)%10), plain[:len(plain)-1]+string('0'+(last-'0'+3)%10))
+	if !strings.Contains(plain, ".") && plain != "0" {
+		out = append(out, plain+"0")
+	}
+	if plain != "0" {
+		if strings.HasPrefix(n, "-") {
+			out = append(out, plain)
+		} else {
+			out = append(out, "-"+plain)
+		}
+	}
+	if b := []byte(plain); len(b) > 1 && b[0] != b[1] && b[1] != '.' && b[0] != '.' {
+		b[0], b[1] = b[1], b[0]
+		out = append(out, string(b))
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == plain && !strings.HasPrefix(n, "-") })
+}
+
+func TestMathEvidence(t *testing.T) {
+	for _, c := range []struct{ reference, text, verdict, evidence string }{
+		{"17", "9+8=17\n#### 17", "right", `read 17 from "#### 17", reference 17`},
+		{"17", "The answer is 16.", "wrong", `read 16 from "answer is 16.", reference 17`},
+		{"1/3", `\boxed{0.33}`, "unparsable", `read 0.33 from "\\boxed{0.33}", reference 1/3: too few decimals to tell`},
+		{"50", "50%", "unparsable", `read 0.5 from "50%", reference 50: whether a percent sign is meant depends on the question`},
+		{"17", "I don't know.", "unparsable", `no number could be read in "I don't know.": not a number; reference 17`},
+		{`\sqrt{2}`, "2", "unparsable", `reference: no number could be read in "\\sqrt{2}": not a number`},
+		{"", "17", "unparsable", "the prompt has no reference answer"},
+		{"5 km", "5000 m", "right", `read 5000 m from "5000 m", reference 5 km`},
+		{"5 km", "5 m", "wrong", `read 5 m from "5 m", reference 5 km`},
+	} {
+		s := mathScore(c.reference, c.text)
+		require.Equal(t, c.verdict, s.Verdict, "%+v", c)
+		require.Equal(t, c.evidence, s.Evidence)
+		require.Equal(t, c.verdict == "right", s.Score == 1)
+	}
+}
+
+func BenchmarkMath(b *testing.B) {
+	type row struct{ Question, Answer string }
+	rows := readLines[row](b, "../testdata/gsm8k/sample.jsonl")
+	var cs []stillhouse.Candidate
+	for _, r := range rows {
+		_, reference, _ := strings.Cut(r.Answer, "#### ")
+		cs = append(cs, candidate("p", 0, reference, r.Answer, 1))
+	}
+	for i := 0; b.Loop(); i++ {
+		mathReward{}.Score(context.Background(), cs[i%len(cs)])
+	}
+}

@@ -1,0 +1,69 @@
+package curate
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"stillhouse"
+)
+
+// RegexOptions are the options of the reward regex: 1 and right when the pattern is found anywhere in the completion,
+// 0 and wrong when not, the other way round with negate. Patterns are RE2's, as in Go's package regexp, which finds in
+// time linear in the text.
+type RegexOptions struct {
+	Pattern string `yaml:"pattern" json:"pattern" doc:"A regular expression (RE2); begin it with (?i) to ignore case, anchor it with ^ and $ to match the whole text."`
+	Negate  bool   `yaml:"negate" json:"negate" doc:"Whether a completion is right when the pattern is not found."`
+}
+
+// EnsureDefaults does nothing: the pattern must be said.
+func (o *RegexOptions) EnsureDefaults() {}
+
+// Validate is an Invalid error when the pattern is missing or no regular expression.
+func (o *RegexOptions) Validate() error {
+	if o.Pattern == "" {
+		return stillhouse.Invalidf(`pattern is missing: set one, such as pattern: "\\boxed"`)
+	}
+	if _, err := regexp.Compile(o.Pattern); err != nil {
+		return stillhouse.Invalidf("pattern %q: %w (the syntax is RE2's, without lookaround and backreferences)", o.Pattern, err)
+	}
+	return nil
+}
+
+// New makes the reward.
+func (o *RegexOptions) New() (Reward, error) {
+	re, err := regexp.Compile(o.Pattern)
+	return regexReward{re, o.Negate}, err
+}
+
+type regexReward struct {
+	re     *regexp.Regexp
+	negate bool
+}
+
+func (regexReward) Name() string    { return "regex" }
+func (regexReward) Version() string { return "1" }
+
+func (r regexReward) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score {
+	text := c.Text()
+	at := r.re.FindStringIndex(text)
+	s := stillhouse.Score{Verdict: stillhouse.Wrong, Evidence: "not found"}
+	if at != nil {
+		s.Evidence = fmt.Sprintf("found %q", shorten(text[at[0]:at[1]]))
+	}
+	if (at != nil) != r.negate {
+		s.Score, s.Verdict = 1, stillhouse.Right
+	}
+	return s
+}
+
+// shorten cuts text for an evidence to 80 characters.
+func shorten(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > 80 {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}

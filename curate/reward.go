@@ -1,0 +1,186 @@
+// Package curate turns candidates into training rows: [Score] lets rewards say what each candidate is worth, [Select]
+// keeps the best candidates of each prompt.
+package curate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"stillhouse"
+	"stillhouse/internal/kinds"
+)
+
+// A Reward says what a candidate is worth and why. It may be asked from several goroutines at once.
+type Reward interface {
+	// Name is the reward's kind, such as math.
+	Name() string
+
+	// Version changes whenever a score may change for the same options and the same candidate.
+	Version() string
+
+	// Score judges one candidate: a score, a verdict and the evidence for it. The name in it is filled in by the stage.
+	//
+	// What can't be read is Unparsable with score 0, never Wrong. A reward that works long gives up when ctx is done;
+	// one that panics or doesn't give up is recorded as an error or a timeout, with a score that is not a number.
+	Score(ctx context.Context, c stillhouse.Candidate) stillhouse.Score
+}
+
+// A Comparer is a Reward that compares with the reference answer of the prompt.
+type Comparer interface {
+	Reward
+	NeedsReference() bool
+}
+
+// RewardOptions are the options of one kind of reward, a struct that the config is read into.
+type RewardOptions interface {
+	kinds.Options
+	// New makes the reward. The options are valid and have their defaults.
+	New() (Reward, error)
+}
+
+var rewards = kinds.Set[RewardOptions]{Thing: "reward", New: map[string]func() RewardOptions{
+	"math":   func() RewardOptions { return &MathOptions{} },
+	"length": func() RewardOptions { return &LengthOptions{} },
+	"regex":  func() RewardOptions { return &RegexOptions{} },
+}}
+
+// Kinds maps the name of each kind of reward to its zero options, for the documentation.
+func Kinds() map[string]any {
+	out := map[string]any{}
+	for name, zero := range rewards.New {
+		out[name] = zero()
+	}
+	return out
+}
+
+// Shared are the options that every reward has.
+type Shared struct {
+	Name    string   `yaml:"name,omitempty" json:"name,omitempty" doc:"What its scores are called; by default the reward's kind. Two rewards of one kind need two names."`
+	Weight  *float64 `yaml:"weight" json:"weight" doc:"What its score is multiplied by before the scores are added up; 0 scores without counting."`
+	Timeout float64  `yaml:"timeout" json:"timeout" doc:"Seconds that it may think about one candidate, not counting the wait for its turn."`
+}
+
+// A RewardEntry is one reward of the config: {length: {max_tokens: 40, weight: 0.1}}, or only its kind: math.
+type RewardEntry struct {
+	Kind string
+	Shared
+	Options RewardOptions // the zero options of Kind when nil
+}
+
+// EnsureDefaults fills in what is not said: weight 1, timeout 5 s, the name of the kind.
+func (e *RewardEntry) EnsureDefaults() {
+	if e.Name == "" {
+		e.Name = e.Kind
+	}
+	if e.Weight == nil {
+		one := 1.0
+		e.Weight = &one
+	}
+	if e.Timeout == 0 {
+		e.Timeout = 5
+	}
+	if e.Options == nil {
+		e.Options, _ = rewards.Zero(e.Kind)
+	}
+	if e.Options != nil {
+		e.Options.EnsureDefaults()
+	}
+}
+
+// Validate is an Invalid error that names the option that is wrong.
+func (e *RewardEntry) Validate() error {
+	if _, err := rewards.Zero(e.Kind); err != nil {
+		return err
+	}
+	if e.Weight != nil && (math.IsNaN(*e.Weight) || math.IsInf(*e.Weight, 0)) {
+		return stillhouse.Invalidf("reward %q: weight is %v: it must be a finite number", e.Name, *e.Weight)
+	}
+	if !(e.Timeout >= 0 && e.Timeout <= 86400) {
+		return stillhouse.Invalidf("reward %q: timeout is %v: it must be between 0 and 86400 seconds", e.Name, e.Timeout)
+	}
+	if e.Options != nil {
+		if err := e.Options.Validate(); err != nil {
+			return stillhouse.Invalidf("reward %q: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// UnmarshalYAML reads an entry and fills in its defaults. Its errors name the line.
+func (e *RewardEntry) UnmarshalYAML(node *yaml.Node) (err error) {
+	*e = RewardEntry{}
+	if e.Kind, e.Options, err = rewards.ParseYAML(node, &e.Shared); err != nil {
+		return err
+	}
+	e.EnsureDefaults()
+	if err := e.Validate(); err != nil {
+		return stillhouse.Invalidf("line %d: %w", node.Line, err)
+	}
+	return nil
+}
+
+// MarshalYAML writes the entry with all its options.
+func (e RewardEntry) MarshalYAML() (any, error) {
+	e.EnsureDefaults()
+	return kinds.YAML(e.Kind, e.Options, e.Shared)
+}
+
+// UnmarshalJSON reads an entry and fills in its defaults.
+func (e *RewardEntry) UnmarshalJSON(data []byte) (err error) {
+	*e = RewardEntry{}
+	if e.Kind, e.Options, err = rewards.ParseJSON(data, &e.Shared); err != nil {
+		return err
+	}
+	e.EnsureDefaults()
+	return e.Validate()
+}
+
+// MarshalJSON writes the entry with all its options.
+func (e RewardEntry) MarshalJSON() ([]byte, error) {
+	e.EnsureDefaults()
+	return kinds.JSON(e.Kind, e.Options, e.Shared)
+}
+
+var (
+	_ json.Marshaler   = RewardEntry{}
+	_ json.Unmarshaler = (*RewardEntry)(nil)
+	_ yaml.Unmarshaler = (*RewardEntry)(nil)
+)
+
+// A scorer is a reward that is ready to be asked.
+type scorer struct {
+	Reward
+	name    string
+	weight  float64
+	timeout time.Duration
+}
+
+// scorer makes the reward of an entry. The entry may be shared between goroutines: nothing in it is changed.
+func (e RewardEntry) scorer() (scorer, error) {
+	if e.Options != nil {
+		v := reflect.New(reflect.TypeOf(e.Options).Elem())
+		v.Elem().Set(reflect.ValueOf(e.Options).Elem())
+		e.Options = v.Interface().(RewardOptions)
+	}
+	e.EnsureDefaults()
+	if err := e.Validate(); err != nil {
+		return scorer{}, err
+	}
+	r, err := e.Options.New()
+	if err != nil {
+		return scorer{}, fmt.Errorf("reward %q: %w", e.Name, err)
+	}
+	return scorer{Reward: r, name: e.Name, weight: *e.Weight, timeout: time.Duration(e.Timeout * float64(time.Second))}, nil
+}
+
+// NewReward makes one reward from its kind's options, outside of any stage.
+func NewReward(e RewardEntry) (Reward, error) {
+	s, err := e.scorer()
+	return s.Reward, err
+}

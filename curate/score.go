@@ -1,0 +1,214 @@
+package curate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"golang.org/x/sync/errgroup"
+
+	"stillhouse"
+)
+
+// Score asks every reward about every candidate.
+//
+// In: CandidateSchema. Out: the same rows and columns, and after them reward and scores (ScoredSchema). No row is
+// dropped: choosing is [Select]'s.
+//
+// A candidate's reward is the sum of weight × score over its rewards; rewards of weight 0 don't count. A timeout and an
+// error have a score that is not a number (NaN), and so has then the reward: such a candidate is never selected, which
+// is not the same as being worth nothing.
+type Score struct {
+	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
+}
+
+var _ stillhouse.Stage = (*Score)(nil)
+
+// Name is score.
+func (s *Score) Name() string { return "score" }
+
+// EnsureDefaults fills in the defaults of every reward.
+func (s *Score) EnsureDefaults() {
+	for i := range s.Rewards {
+		s.Rewards[i].EnsureDefaults()
+	}
+}
+
+// Validate is an Invalid error when there is no reward, when two have one name, or when no weight counts.
+func (s *Score) Validate() error {
+	if len(s.Rewards) == 0 {
+		return stillhouse.Invalidf("rewards is empty: name one, such as rewards: [math]; there are %v", rewards.Names())
+	}
+	seen, counts := map[string]bool{}, false
+	for _, e := range s.Rewards {
+		if e.Name == "" {
+			e.Name = e.Kind
+		}
+		if err := e.Validate(); err != nil {
+			return err
+		}
+		if seen[e.Name] {
+			return stillhouse.Invalidf("two rewards are named %q: give one another name, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
+		}
+		seen[e.Name] = true
+		counts = counts || e.Weight == nil || *e.Weight != 0
+	}
+	if !counts {
+		return stillhouse.Invalidf("every reward has weight 0: nothing would tell candidates apart")
+	}
+	return nil
+}
+
+// NeedsReference lists the rewards that compare with the prompt's reference answer.
+func (s *Score) NeedsReference() (names []string) {
+	for _, e := range s.Rewards {
+		if r, err := e.scorer(); err == nil {
+			if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
+				names = append(names, r.name)
+			}
+		}
+	}
+	return names
+}
+
+// Schema adds reward and scores to the columns of a candidate.
+func (s *Score) Schema(in *arrow.Schema) (*arrow.Schema, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if names := s.NeedsReference(); len(names) > 0 && len(in.FieldIndices("reference")) == 0 {
+		return nil, stillhouse.Invalidf("reward %q compares with a reference answer, and there is no column \"reference\": name the column that holds it under prompts.reference, or leave the reward out", names[0])
+	}
+	var need []string
+	for _, f := range stillhouse.CandidateSchema.Fields() {
+		need = append(need, f.Name)
+	}
+	if err := stillhouse.Require(in, stillhouse.CandidateSchema, need...); err != nil {
+		return nil, err
+	}
+	fields := in.Fields()
+	for _, name := range []string{"reward", "scores"} {
+		if len(in.FieldIndices(name)) > 0 {
+			return nil, stillhouse.Invalidf("column %q is there already: these rows have been scored, score the candidates instead", name)
+		}
+		f, _ := stillhouse.ScoredSchema.FieldsByName(name)
+		fields = append(fields, f...)
+	}
+	meta := in.Metadata()
+	return arrow.NewSchema(fields, &meta), nil
+}
+
+// Process scores the rows of a batch, several at a time.
+func (s *Score) Process(ctx context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
+	if batch.NumRows() == 0 {
+		return nil
+	}
+	schema, err := s.Schema(batch.Schema())
+	if err != nil {
+		return err
+	}
+	candidates, err := stillhouse.Candidates(batch)
+	if err != nil {
+		return err
+	}
+	scorers := make([]scorer, len(s.Rewards))
+	for i, e := range s.Rewards {
+		if scorers[i], err = e.scorer(); err != nil {
+			return err
+		}
+	}
+	scores := make([][]stillhouse.Score, len(candidates))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, c := range candidates {
+		g.Go(func() error {
+			scores[i] = make([]stillhouse.Score, len(scorers))
+			for j, r := range scorers {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				scores[i][j] = r.ask(ctx, c)
+			}
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	cols := append([]arrow.Array{}, batch.Columns()...)
+	rewards, list := columns(out.Allocator(), scorers, scores)
+	defer rewards.Release()
+	defer list.Release()
+	out.Tick(len(candidates))
+	return out.Emit(array.NewRecordBatch(schema, append(cols, rewards, list), batch.NumRows()))
+}
+
+// ask has one candidate scored. The reward's clock starts when its turn has come; it is left behind when it doesn't
+// come back in time, and what it panics with is an error of this candidate alone.
+func (s scorer) ask(ctx context.Context, c stillhouse.Candidate) stillhouse.Score {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	answered := make(chan stillhouse.Score, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				answered <- stillhouse.Score{Verdict: stillhouse.Errored, Evidence: "panic: " + shorten(fmt.Sprint(p))}
+			}
+		}()
+		answered <- s.Reward.Score(ctx, c)
+	}()
+	var score stillhouse.Score
+	select {
+	case score = <-answered:
+	case <-ctx.Done():
+		score = stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", s.timeout)}
+	}
+	score.Name = s.name
+	score.Evidence = strings.ToValidUTF8(score.Evidence, "\uFFFD")
+	switch score.Verdict {
+	case stillhouse.Right, stillhouse.Wrong, stillhouse.Unparsable:
+	case stillhouse.Timeout, stillhouse.Errored:
+		score.Score = math.NaN()
+	default:
+		score.Evidence = fmt.Sprintf("the reward gave verdict %q, which is none", shorten(score.Verdict))
+		score.Verdict, score.Score = stillhouse.Errored, math.NaN()
+	}
+	return score
+}
+
+// weighted is the reward of a candidate: the sum of weight × score. Adding up in the order of the config makes it the
+// same everywhere, to the last bit.
+func weighted(scorers []scorer, scores []stillhouse.Score) (sum float64) {
+	for i, s := range scores {
+		if scorers[i].weight != 0 {
+			sum += float64(scorers[i].weight * s.Score)
+		}
+	}
+	return sum
+}
+
+// columns makes the columns reward and scores.
+func columns(mem memory.Allocator, scorers []scorer, scores [][]stillhouse.Score) (rewards, list arrow.Array) {
+	rb := array.NewFloat64Builder(mem)
+	defer rb.Release()
+	lb := array.NewListBuilder(mem, stillhouse.ScoreType)
+	defer lb.Release()
+	sb := lb.ValueBuilder().(*array.StructBuilder)
+	for _, row := range scores {
+		rb.Append(weighted(scorers, row))
+		lb.Append(true)
+		for _, s := range row {
+			sb.Append(true)
+			sb.FieldBuilder(0).(*array.StringBuilder).Append(s.Name)
+			sb.FieldBuilder(1).(*array.Float64Builder).Append(s.Score)
+			sb.FieldBuilder(2).(*array.StringBuilder).Append(s.Verdict)
+			sb.FieldBuilder(3).(*array.StringBuilder).Append(s.Evidence)
+		}
+	}
+	return rb.NewArray(), lb.NewArray()
+}

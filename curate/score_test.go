@@ -1,0 +1,235 @@
+package curate
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"stillhouse"
+	"stillhouse/internal/testkit"
+)
+
+func TestScoreConforms(t *testing.T) {
+	testkit.Conform(t, testkit.Case{
+		New:     func() stillhouse.Stage { return &Score{Rewards: demoRewards(t)} },
+		Input:   candidateBatch,
+		Needs:   []string{"reference", "completion", "completion_tokens"},
+		Output:  stillhouse.ScoredSchema,
+		Account: &stillhouse.Account{In: 10, Kept: 10},
+	})
+}
+
+// scored are the candidates as the stage scores them.
+func scored(t testing.TB, entries []RewardEntry) []stillhouse.Scored {
+	t.Helper()
+	mem := memory.NewGoAllocator()
+	in := testkit.NewMemorySource(stillhouse.CandidateSchema, candidateBatch(mem))
+	out := &testkit.MemorySink{}
+	_, err := stillhouse.Run(context.Background(), in, &Score{Rewards: entries}, out, stillhouse.Options{})
+	require.NoError(t, err)
+	rows, err := stillhouse.ScoredRows(out.Shards()[0].Kept)
+	require.NoError(t, err)
+	return rows
+}
+
+func TestScoreRewards(t *testing.T) {
+	type line struct {
+		id     string
+		reward float64
+		math   string
+	}
+	var got []line
+	for _, r := range scored(t, demoRewards(t)) {
+		require.Equal(t, "math", r.Scores[0].Name)
+		require.Equal(t, "length", r.Scores[1].Name)
+		got = append(got, line{r.ID, r.Reward, r.Scores[0].Verdict})
+	}
+	require.Equal(t, []line{
+		{"p1", 1.1, "right"}, {"p1", 0.1, "wrong"}, {"p1", 1.1, "right"},
+		{"p2", 0.1, "unparsable"}, {"p2", 0.1, "wrong"},
+		{"p3", 1.05, "right"}, {"p3", 1, "right"}, // 60 and 90 tokens of 40: a right answer of any length reaches 1
+		{"p4", 0.1, "unparsable"},
+		{"p5", 1.1, "right"}, {"p5", 1.1, "right"},
+	}, got)
+}
+
+// A fake reward does what the test says.
+type fake func(ctx context.Context) stillhouse.Score
+
+func (fake) Name() string    { return "fake" }
+func (fake) Version() string { return "1" }
+func (f fake) Score(ctx context.Context, _ stillhouse.Candidate) stillhouse.Score {
+	return f(ctx)
+}
+
+// TestScoreFaults lets a verifier hang, panic and answer nonsense.
+func TestScoreFaults(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	for name, c := range map[string]struct {
+		reward            fake
+		verdict, evidence string
+	}{
+		"hangs":      {func(context.Context) stillhouse.Score { <-hang; return stillhouse.Score{} }, "timeout", "no verdict after 1ms"},
+		"panics":     {func(context.Context) stillhouse.Score { panic("no \xff way") }, "error", "panic: no \uFFFD way"},
+		"no verdict": {func(context.Context) stillhouse.Score { return stillhouse.Score{Score: 1} }, "error", `the reward gave verdict "", which is none`},
+		"gives up": {func(ctx context.Context) stillhouse.Score {
+			<-ctx.Done()
+			return stillhouse.Score{Verdict: "timeout", Evidence: "no verdict after 1ms"}
+		}, "timeout", "no verdict after 1ms"},
+		"says it fails": {func(context.Context) stillhouse.Score {
+			return stillhouse.Score{Verdict: "error", Evidence: "e", Score: 1}
+		}, "error", "e"},
+	} {
+		s := scorer{Reward: c.reward, name: "f", weight: 1, timeout: time.Minute}
+		if c.verdict == "timeout" {
+			s.timeout = time.Millisecond
+		}
+		got := s.ask(context.Background(), stillhouse.Candidate{})
+		require.Equal(t, []string{"f", c.verdict, c.evidence}, []string{got.Name, got.Verdict, got.Evidence}, name)
+		require.True(t, math.IsNaN(got.Score), name)
+		require.True(t, math.IsNaN(weighted([]scorer{s}, []stillhouse.Score{got})), name)
+		s.weight = 0
+		require.Zero(t, weighted([]scorer{s}, []stillhouse.Score{got}), "a reward of weight 0 does not count")
+	}
+}
+
+func TestScoreSchema(t *testing.T) {
+	fields := []arrow.Field{}
+	for _, f := range stillhouse.CandidateSchema.Fields() {
+		if f.Name != "reference" {
+			fields = append(fields, f)
+		}
+	}
+	_, err := stillhouse.Check(arrow.NewSchema(fields, nil), &Score{Rewards: demoRewards(t)})
+	require.ErrorContains(t, err, `score: reward "math" compares with a reference answer, and there is no column "reference"`)
+	require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+
+	_, err = stillhouse.Check(stillhouse.CandidateSchema, &Score{Rewards: demoRewards(t)}, &Select{})
+	require.NoError(t, err)
+	_, err = (&Score{Rewards: demoRewards(t)}).Schema(stillhouse.ScoredSchema)
+	require.ErrorContains(t, err, "have been scored")
+	require.Equal(t, []string{"math"}, (&Score{Rewards: demoRewards(t)}).NeedsReference())
+}
+
+func TestConfig(t *testing.T) {
+	const text = "rewards: [math, {length: {max_tokens: 40, weight: 0.1}}, {regex: {pattern: '####', name: marked, timeout: 0.5}}]\nselect: {best: 2, min_reward: 1}\n"
+	var c Config
+	require.NoError(t, yaml.Unmarshal([]byte(text), &c))
+	c.EnsureDefaults()
+	require.NoError(t, c.Validate())
+	require.Equal(t, []string{"math", "length", "marked"}, []string{c.Rewards[0].Name, c.Rewards[1].Name, c.Rewards[2].Name})
+	require.Equal(t, []float64{1, 0.1, 1}, []float64{*c.Rewards[0].Weight, *c.Rewards[1].Weight, *c.Rewards[2].Weight})
+	require.Equal(t, &LengthOptions{MaxTokens: 40}, c.Rewards[1].Options)
+	require.Equal(t, 0.5, c.Rewards[2].Timeout)
+	require.Equal(t, 2, c.Select.Best)
+
+	written, err := yaml.Marshal(c)
+	require.NoError(t, err)
+	require.Equal(t, `rewards:
+    - {math: {name: math, weight: 1, timeout: 5}}
+    - {length: {min_tokens: 0, max_tokens: 40, name: length, weight: 0.1, timeout: 5}}
+    - {regex: {pattern: '####', negate: false, name: marked, weight: 1, timeout: 0.5}}
+select:
+    best: 2
+    min_reward: 1
+`, string(written))
+	var again Config
+	require.NoError(t, yaml.Unmarshal(written, &again))
+	require.Equal(t, c, again)
+	data, err := json.Marshal(c)
+	require.NoError(t, err)
+	again = Config{}
+	require.NoError(t, json.Unmarshal(data, &again))
+	require.Equal(t, c, again)
+}
+
+func TestConfigErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"rewards:\n- mth": `line 2: reward "mth" is not known: did you mean "math"? There are length, math, regex`,
+		"rewards:\n- math\n- length: {max_token: 3}":          `line 3: reward "length": option "max_token" is not known: did you mean "max_tokens"? There are max_tokens, min_tokens, name, timeout, weight`,
+		"rewards:\n- length:\n    max_tokens: many":           `line 3: reward "length": max_tokens: many is not a whole number`,
+		"rewards: [{length: {max_tokens: 4.5}}]":              `line 1: reward "length": max_tokens: 4.5 is not a whole number`,
+		"rewards: [{length: {}}]":                             `line 1: reward "length": neither max_tokens nor min_tokens is set`,
+		"rewards: [{length: {min_tokens: 9, max_tokens: 2}}]": `min_tokens is 9 and max_tokens 2`,
+		"rewards: [{math: {weight: heavy}}]":                  `line 1: reward "math": weight: heavy is not a number`,
+		"rewards: [{math: {weight: .nan}}]":                   `weight is NaN: it must be a finite number`,
+		"rewards: [{math: {weight: 1, weight: 2}}]":           `option "weight" is written twice`,
+		"rewards: [{math: 3}]":                                `line 1: reward "math": its options are a mapping`,
+		"rewards: [{math: {}, length: {}}]":                   `line 1: write each reward as its name`,
+		"rewards: [[math]]":                                   `line 1: write each reward as its name`,
+		"rewards: [{regex: {pattern: '('}}]":                  `line 1: reward "regex": pattern "("`,
+		"rewards: [regex]":                                    `line 1: reward "regex": pattern is missing`,
+		"rewards: [math, math]":                               `two rewards are named "math"`,
+		"rewards: [{math: {weight: 0}}]":                      `every reward has weight 0`,
+		"rewards: []":                                         `rewards is empty`,
+		"rewards: [math]\nselect: {best: -1}":                 `best is -1`,
+		"rewards: [math]\nselect: {min_reward: .inf}":         `min_reward is +Inf`,
+	} {
+		var c Config
+		err := yaml.Unmarshal([]byte(text), &c)
+		if err == nil {
+			c.EnsureDefaults()
+			err = c.Validate()
+		}
+		require.ErrorContains(t, err, want, text)
+		require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), text)
+	}
+	for text, want := range map[string]string{
+		`{"rewards": ["mth"]}`:                           `did you mean "math"?`,
+		`{"rewards": [{"length": {"max_token": 3}}]}`:    `did you mean "max_tokens"?`,
+		`{"rewards": [{"length": {"max_tokens": "x"}}]}`: `max_tokens: "x" is not a whole number`,
+		`{"rewards": [{"a": {}, "b": {}}]}`:              `write each reward as its name`,
+		`{"rewards": [{"math": 3}]}`:                     `its options are an object`,
+	} {
+		err := json.Unmarshal([]byte(text), &Config{})
+		require.ErrorContains(t, err, want, text)
+		require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), text)
+	}
+}
+
+func FuzzRewardEntry(f *testing.F) {
+	for _, s := range []string{"math", "{length: {max_tokens: 40, weight: 0.1}}", "{regex: {pattern: a, negate: true}}", "{math: }", "[1]", "&a {math: *a}", "{math: {<<: {weight: 2}}}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var e RewardEntry
+		if yaml.Unmarshal([]byte(text), &e) != nil || e.Kind == "" {
+			return
+		}
+		data, err := json.Marshal(e)
+		require.NoError(t, err)
+		var again RewardEntry
+		require.NoError(t, json.Unmarshal(data, &again), "%s", data)
+		require.Equal(t, e, again)
+	})
+}
+
+func TestLength(t *testing.T) {
+	l := lengthReward{MinTokens: 10, MaxTokens: 40}
+	for tokens, want := range map[int]float64{1: 0.1, 5: 0.5, 10: 1, 40: 1, 60: 0.5, 80: 0, 1000: 0} {
+		s := l.Score(context.Background(), candidate("p", 0, "", "text", tokens))
+		require.InDelta(t, want, s.Score, 1e-12, "%d tokens", tokens)
+		require.Equal(t, want == 1, s.Verdict == stillhouse.Right)
+	}
+	require.Equal(t, stillhouse.Unparsable, l.Score(context.Background(), candidate("p", 0, "", "text", 0)).Verdict)
+	require.Equal(t, 1.0, lengthReward{MaxTokens: 4}.Score(context.Background(), candidate("p", 0, "", "", 0)).Score)
+}
+
+func TestRegex(t *testing.T) {
+	for _, negate := range []bool{false, true} {
+		r, err := NewReward(RewardEntry{Kind: "regex", Options: &RegexOptions{Pattern: `(?m)^#### \d+$`, Negate: negate}})
+		require.NoError(t, err)
+		for text, found := range map[string]bool{"a\n#### 12": true, "#### x": false} {
+			s := r.Score(context.Background(), candidate("p", 0, "", text, 1))
+			require.Equal(t, found != negate, s.Score == 1 && s.Verdict == stillhouse.Right)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package curate
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"stillhouse"
+	"stillhouse/internal/testkit"
+)
+
+func one() *float64 { v := 1.0; return &v }
+
+// someScored are the scored candidates of the fixture, with a reward that timed out on p5 sample 1.
+func someScored(t testing.TB) []stillhouse.Scored {
+	rows := scored(t, demoRewards(t))
+	last := &rows[len(rows)-1]
+	last.Reward, last.Scores[0].Score, last.Scores[0].Verdict = math.NaN(), math.NaN(), stillhouse.Timeout
+	return rows
+}
+
+func TestSelectConforms(t *testing.T) {
+	testkit.Conform(t, testkit.Case{
+		New:      func() stillhouse.Stage { return &Select{Best: 1, MinReward: one()} },
+		Input:    func(mem memory.Allocator) arrow.RecordBatch { return stillhouse.ScoredBatch(mem, someScored(t)) },
+		Needs:    []string{"prompt_id", "reward", "sample", "completion_tokens"},
+		Output:   stillhouse.SampleSchema,
+		BadInput: []*arrow.Schema{stillhouse.CandidateSchema},
+		Account: &stillhouse.Account{In: 10, Kept: 3, Dropped: map[string]int64{
+			"no_acceptable_candidate": 3, "not_best": 2, "below_minimum": 1, "unscored": 1}},
+	})
+}
+
+func TestSelectChoose(t *testing.T) {
+	rows := someScored(t)
+	s := &Select{Best: 1, MinReward: one()}
+	c := s.Choose(rows[:3])
+	require.Equal(t, []int{2}, c.Kept, "as good in fewer tokens")
+	require.Equal(t, []Drop{
+		{[]int{0}, "not_best", "kept 1 of 3, the best is sample 2 with reward 1.1 in 3 tokens"},
+		{[]int{1}, "below_minimum", "reward is below min_reward 1"},
+	}, c.Dropped)
+	c = s.Choose(rows[3:5])
+	require.Equal(t, []Drop{{[]int{0, 1}, "no_acceptable_candidate",
+		`the best of 2 candidates, sample 1, has reward 0.1, below min_reward 1: math wrong (read 6 from "#### 6", reference 5), length right (3 tokens)`}}, c.Dropped)
+	c = s.Choose(rows[5:7])
+	require.Equal(t, []int{0}, c.Kept, "a right answer of any length is acceptable")
+	c = s.Choose(rows[8:])
+	require.Equal(t, []Drop{{[]int{1}, "unscored", "reward is not a number: a reward timed out or failed, see scores"}}, c.Dropped)
+	c = (&Select{}).Choose(rows[9:])
+	require.Empty(t, c.Kept, "what is not a number is never chosen")
+	require.Contains(t, c.Dropped[0].Detail, "none of 1 candidates has a reward that is a number: math timeout")
+	require.Equal(t, Choice{}, s.Choose(nil))
+	require.Equal(t, []int{1}, (&Select{}).Choose(rows[3:5]).Kept, "the zero value keeps the best one, with no minimum")
+}
+
+type goldenPrompt struct {
+	Prompt  string
+	Samples []struct {
+		Sample  int32
+		Tokens  int32 `json:"completion_tokens"`
+		Reward  *float64
+		Correct bool
+	}
+}
+
+func (p goldenPrompt) rated() (out []Rated, correct int) {
+	for _, s := range p.Samples {
+		r := Rated{Sample: s.Sample, Tokens: s.Tokens, Reward: math.NaN()}
+		if s.Reward != nil {
+			r.Reward = *s.Reward
+		}
+		if s.Correct {
+			correct++
+		}
+		out = append(out, r)
+	}
+	return out, correct
+}
+
+func TestBestOfKParity(t *testing.T) {
+	type expected struct {
+		Prompt    string
+		Best1     []int32    `json:"best_1"`
+		Best2     []int32    `json:"best_2"`
+		Best4     []int32    `json:"best_4"`
+		Threshold []int32    `json:"threshold_0.5"`
+		PassAt    []*float64 `json:"pass_at"`
+	}
+	const dir = "../testdata/parity/data/selection/"
+	want := readLines[expected](t, dir+"bestofk_expected.jsonl")
+	prompts := readLines[goldenPrompt](t, dir+"bestofk.jsonl")
+	require.Len(t, prompts, len(want))
+	for i, p := range prompts {
+		rated, correct := p.rated()
+		w := want[i]
+		require.Equal(t, w.Prompt, p.Prompt)
+		none := math.Inf(-1)
+		for _, c := range []struct {
+			what string
+			want []int32
+			got  []int
+		}{
+			{"best_1", w.Best1, BestOfK(rated, 1, none)}, {"best_2", w.Best2, BestOfK(rated, 2, none)},
+			{"best_4", w.Best4, BestOfK(rated, 4, none)}, {"threshold", w.Threshold, BestOfK(rated, len(rated), 0.5)},
+		} {
+			got := []int32{}
+			for _, at := range c.got {
+				got = append(got, rated[at].Sample)
+			}
+			require.Equal(t, c.want, got, "%s of %s", c.what, p.Prompt)
+		}
+		for k, pass := range w.PassAt {
+			got := PassAtK(len(rated), correct, k+1)
+			if pass == nil {
+				require.True(t, math.IsNaN(got))
+			} else {
+				require.InDelta(t, *pass, got, 1e-9, "pass@%d of %s", k+1, p.Prompt)
+			}
+		}
+	}
+}
+
+func TestPassAtKParity(t *testing.T) {
+	var g struct {
+		PassAtK []struct {
+			N, C   int
+			PassAt []*float64 `json:"pass_at"`
+		} `json:"pass_at_k"`
+	}
+	data, err := os.ReadFile("../testdata/parity/data/selection/bestofk.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &g))
+	require.NotEmpty(t, g.PassAtK)
+	for _, x := range g.PassAtK {
+		for i, want := range x.PassAt {
+			if got := PassAtK(x.N, x.C, i+1); want == nil {
+				require.True(t, math.IsNaN(got))
+			} else {
+				require.InDelta(t, *want, got, 1e-9, "n %d, c %d, k %d", x.N, x.C, i+1)
+			}
+		}
+	}
+}
+
+func TestUncurated(t *testing.T) {
+	var all []stillhouse.Candidate
+	for p := range 50 {
+		for s := range 4 {
+			all = append(all, candidate(fmt.Sprint("p", p), s, "", fmt.Sprint("answer ", s), 3))
+		}
+	}
+	key := func(rows []stillhouse.Sample) (out []string) {
+		for _, r := range rows {
+			out = append(out, fmt.Sprint(r.PromptID, "/", r.Sample))
+		}
+		slices.Sort(out)
+		return out
+	}
+	drawn := Uncurated(all, 30, 1)
+	require.Len(t, drawn, 30)
+	prompts, samples := map[string]bool{}, map[int32]int{}
+	for _, r := range drawn {
+		require.False(t, prompts[r.PromptID], "one candidate a prompt")
+		prompts[r.PromptID] = true
+		samples[r.Sample]++
+	}
+	require.Greater(t, len(samples), 2, "candidates of all numbers are drawn")
+	shuffled := slices.Clone(all)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	require.Equal(t, key(drawn), key(Uncurated(shuffled, 30, 1)), "the order of the candidates does not matter")
+	require.NotEqual(t, key(drawn), key(Uncurated(all, 30, 2)), "the seed does")
+	more := key(Uncurated(all, 40, 1))
+	for _, k := range key(drawn) {
+		require.Contains(t, more, k, "more rows of one seed are the same rows and others")
+	}
+	rows := Uncurated(all, 75, 1)
+	count := map[string]int{}
+	for _, r := range rows {
+		count[r.PromptID]++
+	}
+	require.Len(t, rows, 75)
+	require.Len(t, count, 50, "every prompt once before one twice")
+	require.Len(t, Uncurated(all, 1000, 1), 200)
+	require.Empty(t, Uncurated(nil, 5, 1))
+}
+
+func TestSummary(t *testing.T) {
+	tally := NewTally(Select{MinReward: one()})
+	rows := someScored(t)
+	tally.Add(rows[:3])
+	tally.Add(rows[3:])
+	s := tally.Summary()
+	require.InDelta(t, (2.0/3+0+1+0+0.5)/5, s.RightShare, 1e-12)
+	require.InDelta(t, (2.0/3+0+1+0+0.5)/5, s.PassAt[1], 1e-12)
+	require.InDelta(t, (1.0+0+1+1)/4, s.PassAt[2], 1e-12, "p4 has one candidate and says nothing of pass@2")
+	require.InDelta(t, (1.1*3+0.1*4+1.05+1)/9, s.MeanReward, 1e-12)
+	require.InDelta(t, (1.1+1.05+1.1)/3, s.KeptReward, 1e-12)
+	require.InDelta(t, (3+60+5)/3.0, s.KeptTokens, 1e-12)
+	s.RightShare, s.PassAt, s.MeanReward, s.KeptReward, s.KeptTokens = 0, nil, 0, 0, 0
+	require.Equal(t, Summary{Prompts: 5, Candidates: 10, KeptPrompts: 3, Kept: 3, Judge: "math", Verdicts: map[string]map[string]int{
+		"math": {"right": 5, "wrong": 2, "unparsable": 2, "timeout": 1}, "length": {"right": 8, "wrong": 2}}}, s)
+	_, err := json.Marshal(NewTally(Select{}).Summary())
+	require.NoError(t, err, "a summary of nothing has no number that JSON has not")
+}

@@ -1,0 +1,273 @@
+package distill
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"stillhouse"
+)
+
+// An asker gets the answers of queries: out of the store, else from the endpoint and then into the store. It is
+// shared by all calls of Process.
+type asker struct {
+	opts     Options
+	store    *Store
+	endpoint *endpoint
+	gate     *gate
+	patience *patience
+	turns    turns
+	tally    tally
+	clock    clock
+	draw     func() float64
+	many     atomic.Int32 // what is known of n: unknownN, honoursN or ignoresN
+}
+
+const (
+	unknownN int32 = iota
+	honoursN       // an answer with more than one choice came
+	ignoresN       // one choice came where more were asked for, or a request was refused for its n
+)
+
+// An outcome is what became of one sample.
+type outcome struct {
+	answer Answer
+	failed *failure
+}
+
+// ask gets the answers to all samples of a query. The first samples that the store lacks are asked for in one request
+// with n; the server's answer shows whether it honours that. Where it does not, what came is the first of them, and
+// each of the others is asked for alone, with a seed of its own. What is asked next depends only on what the store
+// holds, and all choices of a response get into the store together: so a run that was killed goes on with the very
+// requests that it would have made.
+//
+// An error ends the run. A sample that failed alone is told by its outcome.
+func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outcome, error) {
+	end, err := a.turns.take(ctx, q.keys[0])
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	out := make([]outcome, len(q.keys))
+	left := make([]int, len(q.keys))
+	for i := range left {
+		left[i] = i
+	}
+	fail := func(samples []int, f *failure) {
+		for _, s := range samples {
+			out[s].failed = f
+		}
+		decided(len(samples))
+	}
+	for len(left) > 0 && (len(q.keys) == 1 || a.many.Load() != ignoresN) {
+		rest, f, err := a.request(ctx, q, left, len(left), out)
+		if err != nil {
+			return nil, err
+		}
+		if decided(len(left) - len(rest)); f == nil {
+			left = rest
+			continue
+		}
+		if left = rest; f.n > 1 && a.many.Load() != honoursN && (f.status == http.StatusBadRequest || f.status == http.StatusUnprocessableEntity) {
+			// It may be n that is refused. If so, the same request for one sample succeeds.
+			if rest, f, err = a.request(ctx, q, left[:1], 1, out); err != nil {
+				return nil, err
+			}
+			if f == nil && len(rest) == 0 {
+				a.many.CompareAndSwap(unknownN, ignoresN)
+				decided(1)
+				left = left[1:]
+				continue
+			}
+		}
+		if err := a.patience.failed(q.keys[0], f); err != nil {
+			return nil, err
+		}
+		fail(left, f)
+		return out, nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range left {
+		g.Go(func() error {
+			_, f, err := a.request(ctx, q, []int{s}, 1, out)
+			if err == nil && f != nil {
+				err = a.patience.failed(q.keys[0], f)
+				out[s].failed = f
+			}
+			if err == nil {
+				decided(1)
+			}
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+// request looks the samples up in the store and makes one request for the first of those that are not there, of at
+// most n neighbours, as often as it takes. It returns the samples that still have no answer: fewer than there were,
+// unless there is a failure.
+func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out []outcome) (left []int, f *failure, err error) {
+	var since time.Time // of the first refusal for reasons of rate
+	for try, rateTry := 0, 0; ; {
+		left, f, err = a.attempt(ctx, q, samples, n, out)
+		if f == nil || err != nil {
+			return left, nil, err
+		}
+		samples = left
+		if err := ctx.Err(); err != nil {
+			return left, nil, err
+		}
+		var wait time.Duration
+		switch f.scope {
+		case rowOnly:
+			return left, f, nil
+		case rateOnly:
+			wait = backoff(rateTry, a.draw)
+			rateTry++
+			if since.IsZero() {
+				since = a.clock.Now()
+			}
+			if a.clock.Now().Sub(since) > a.opts.GiveUpAfter { // others are let through, this one is not
+				return left, f, nil
+			}
+		default:
+			if try == a.patience.tries(f, *a.opts.MaxRetries) {
+				return left, f, nil
+			}
+			wait = backoff(try, a.draw)
+			try++
+		}
+		if f.wait > 0 {
+			wait = f.wait
+		}
+		if goOn, err := a.patience.wait(q.keys[0], f, wait); err != nil || !goOn {
+			return left, f, err
+		}
+		a.tally.retry(f.kind)
+		if f.wait > 0 && f.scope == rateOnly {
+			a.gate.pause(wait) // for all requests: the others would be refused as well
+		} else if err := a.clock.Sleep(ctx, wait); err != nil {
+			return left, nil, err
+		}
+	}
+}
+
+// attempt is one try of request. The store is looked at when the request has its slot, so that what another run has
+// bought meanwhile is not bought again.
+func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out []outcome) (left []int, f *failure, err error) {
+	if err := a.gate.enter(ctx); err != nil {
+		return samples, nil, err
+	}
+	defer a.gate.leave() // not before the answer is stored: what a kill can cost is bounded by the slots
+	if left, err = a.lookUp(ctx, q, samples, out); err != nil || len(left) == 0 {
+		return left, nil, err
+	}
+	asked := neighbours(left, n)
+	body, err := q.body(asked[0], len(asked))
+	if err != nil {
+		return left, &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}, nil
+	}
+	a.tally.add(func(c *Counters) { c.Requests++ })
+	t, r, err := a.endpoint.send(ctx, body)
+	if failed, ok := err.(*failure); ok {
+		if failed.scope == runEnds { // while the slot is held, so that nobody else tries
+			err := stillhouse.Invalidf("%s", failed.message)
+			a.gate.shut(err)
+			return left, nil, err
+		}
+		failed.n = len(asked)
+		return left, failed, nil
+	}
+	if err != nil {
+		return left, nil, err
+	}
+	a.patience.good()
+	a.learn(len(asked), r.choices)
+	asked = asked[:min(len(asked), len(r.answers))]
+	r.answers = r.answers[:len(asked)]
+	if err := a.keep(q, asked, t, r, out); err != nil {
+		return left, nil, err
+	}
+	a.tally.add(func(c *Counters) {
+		c.Answered++
+		c.Asked += int64(len(asked))
+		c.PromptTokens += r.promptTokens
+		c.CompletionTokens += r.completionTokens
+	})
+	return left[len(asked):], nil, nil
+}
+
+// lookUp fills in what the store has and returns the samples it has not.
+func (a *asker) lookUp(ctx context.Context, q *query, samples []int, out []outcome) (left []int, err error) {
+	keys := make([]Key, len(samples))
+	for i, s := range samples {
+		keys[i] = q.keys[s]
+	}
+	found, err := a.store.Get(context.WithoutCancel(ctx), keys, q.maxTokens)
+	if err != nil {
+		return samples, err
+	}
+	for _, s := range samples {
+		if answer, ok := found[q.keys[s]]; ok {
+			out[s] = outcome{answer: answer}
+		} else {
+			left = append(left, s)
+		}
+	}
+	if len(found) > 0 {
+		a.patience.stored()
+		a.tally.add(func(c *Counters) { c.FromStore += int64(len(samples) - len(left)) })
+	}
+	return left, nil
+}
+
+// keep puts the answers into the store, also when the run was cancelled meanwhile, and hands out what is there then:
+// where another run was first, its answers count.
+func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) error {
+	e := &exchange{teacher: a.opts.teacher(), first: asked[0], maxTokens: q.maxTokens, reply: r, request: pack(t.request),
+		header: pack(t.headerJSON()), body: pack(t.body), at: a.clock.Now()}
+	for _, s := range asked {
+		e.keys = append(e.keys, q.keys[s])
+	}
+	if err := a.store.put(e); err != nil {
+		return err
+	}
+	for i, s := range asked {
+		out[s] = outcome{answer: r.answers[i]}
+	}
+	if e.fresh == len(asked) {
+		return nil
+	}
+	found, err := a.store.Get(context.Background(), e.keys, q.maxTokens)
+	if err != nil {
+		return err
+	}
+	for _, s := range asked {
+		if answer, ok := found[q.keys[s]]; ok {
+			out[s] = outcome{answer: answer}
+		}
+	}
+	return nil
+}
+
+// learn draws from the number of choices whether the server honours n. One answer with several choices settles it.
+func (a *asker) learn(asked, came int) {
+	switch {
+	case asked > 1 && came > 1:
+		a.many.Store(honoursN)
+	case asked > 1:
+		a.many.CompareAndSwap(unknownN, ignoresN)
+	}
+}
+
+// neighbours are the first samples that follow each other without a gap, at most n.
+func neighbours(samples []int, n int) []int {
+	end := 1
+	for end < min(n, len(samples)) && samples[end] == samples[end-1]+1 {
+		end++
+	}
+	return samples[:end]
+}

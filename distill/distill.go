@@ -1,0 +1,261 @@
+// Package distill asks a teacher: prompts in, K candidates to each out.
+//
+// The parts, from the outside in: distill.go is the stage; ask.go decides what to ask next; endpoint.go sends it;
+// failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; prompts.go
+// reads the prompts.
+package distill
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"golang.org/x/sync/errgroup"
+
+	"stillhouse"
+)
+
+// Distill is the stage that asks the teacher.
+//
+// In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
+// the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
+// on. Nothing is dropped. A sample fails alone when the endpoint refuses its request for good (permanent) or when
+// max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
+// nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
+//
+// The same options with the same store give the same rows, byte for byte.
+type Distill struct {
+	Options `yaml:",inline"`
+
+	mu       sync.Mutex
+	asker    *asker
+	expected int
+	clock    clock          // of tests
+	draw     func() float64 // of tests
+}
+
+var (
+	_ stillhouse.Stage    = (*Distill)(nil)
+	_ stillhouse.Expander = (*Distill)(nil)
+)
+
+// Name is "distill".
+func (d *Distill) Name() string { return "distill" }
+
+// Fanout is K, the samples a prompt.
+func (d *Distill) Fanout() int { return max(1, d.Samples) }
+
+// candidateColumns are those that a candidate has and a prompt has not.
+var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSchema.NumFields():]
+
+// Schema is that of the input with the columns of a candidate after it.
+func (d *Distill) Schema(in *arrow.Schema) (*arrow.Schema, error) {
+	if err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt", "tools", "reference", "source", "meta"); err != nil {
+		return nil, err
+	}
+	var fields []arrow.Field
+	for _, f := range in.Fields() {
+		fields = append(fields, arrow.Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable})
+	}
+	for _, f := range candidateColumns {
+		if in.HasField(f.Name) {
+			return nil, stillhouse.Invalidf("the prompts have a column %q, which is the name of a column of the candidates: rename it", f.Name)
+		}
+		fields = append(fields, f)
+	}
+	return arrow.NewSchema(fields, nil), nil
+}
+
+// Open checks the options, reads the key and opens the store: all that can be wrong before a request is sent.
+// Process does it by itself where nobody has.
+func (d *Distill) Open(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.open(ctx)
+	return err
+}
+
+func (d *Distill) open(ctx context.Context) (*asker, error) {
+	if d.asker != nil {
+		return d.asker, nil
+	}
+	o := d.Options
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Endpoint == Embedded {
+		return nil, stillhouse.Invalidf("distill.endpoint is %q: it must be served first and its URL put here", Embedded)
+	}
+	key, err := o.APIKey()
+	if err != nil {
+		return nil, err
+	}
+	store, err := OpenStore(context.WithoutCancel(ctx), o.Store)
+	if err != nil {
+		return nil, err
+	}
+	a := &asker{opts: o, store: store, endpoint: newEndpoint(&o, key), clock: wallClock{}, draw: jitter}
+	if d.clock != nil {
+		a.clock, a.draw = d.clock, d.draw
+	}
+	a.gate = newGate(o.Concurrency, a.clock)
+	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
+	d.asker = a
+	return a, nil
+}
+
+// Expect tells how many prompts the whole run has. A run of fewer than 20 prompts can then end when all of them have
+// failed in the same way. It is called before Open.
+func (d *Distill) Expect(prompts int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.expected = prompts
+}
+
+// Close closes the store and the idle connections. Nothing that was answered is lost without it.
+func (d *Distill) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return nil
+	}
+	a := d.asker
+	d.asker = nil
+	a.endpoint.idle()
+	return a.store.Close()
+}
+
+// Requests says what was done at the endpoint since Open.
+func (d *Distill) Requests() Counters {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return Counters{Retries: map[string]int64{}}
+	}
+	return d.asker.tally.snapshot()
+}
+
+// Process asks for the answers to a batch of prompts and emits them in order.
+func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
+	if err := ctx.Err(); err != nil || batch.NumRows() == 0 {
+		return err
+	}
+	prompts, err := stillhouse.Prompts(batch)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	a, err := d.open(ctx)
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	outcomes := make([][]outcome, len(prompts))
+	queries := make([]*query, len(prompts))
+	g, asking := errgroup.WithContext(ctx)
+	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
+	for i, p := range prompts {
+		if asking.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			q, err := newQuery(&a.opts, p)
+			if err != nil {
+				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}
+				for range a.opts.Samples {
+					outcomes[i] = append(outcomes[i], failed)
+				}
+				out.Tick(a.opts.Samples)
+				return nil
+			}
+			queries[i] = q
+			outcomes[i], err = a.ask(asking, q, out.Tick)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.emit(batch, prompts, queries, outcomes, out)
+}
+
+// emit puts the outcomes in order.
+func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
+	mem := out.Allocator()
+	b := array.NewRecordBuilder(mem, arrow.NewSchema(candidateColumns, nil))
+	defer b.Release()
+	var at []int
+	for i := range prompts {
+		for s, o := range outcomes[i] {
+			if o.failed == nil {
+				at = append(at, i)
+				appendCandidate(b, s, o.answer, queries[i].keys[s])
+			}
+		}
+	}
+	schema, err := d.Schema(batch.Schema())
+	if err != nil {
+		return err
+	}
+	repeated, err := stillhouse.Rows(mem, batch, at)
+	if err != nil {
+		return err
+	}
+	defer repeated.Release()
+	answers := b.NewRecordBatch()
+	defer answers.Release()
+	columns := append(append([]arrow.Array{}, repeated.Columns()...), answers.Columns()...)
+	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
+		return err
+	}
+	for i, p := range prompts {
+		for s, o := range outcomes[i] {
+			if o.failed == nil {
+				continue
+			}
+			row := batch.NewSlice(int64(i), int64(i)+1)
+			err := out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			row.Release()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// appendCandidate appends to the columns of candidateColumns, in their order.
+func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key) {
+	text := func(i int, v string) { b.Field(i).(*array.StringBuilder).Append(v) }
+	optional := func(i int, v string) {
+		if v == "" {
+			b.Field(i).(*array.StringBuilder).AppendNull()
+			return
+		}
+		text(i, v)
+	}
+	count := func(i, v int) { b.Field(i).(*array.Int32Builder).Append(int32(v)) }
+	count(0, sample)
+	completion := b.Field(1).(*array.ListBuilder)
+	completion.Append(true)
+	message := completion.ValueBuilder().(*array.StructBuilder)
+	message.Append(true)
+	message.FieldBuilder(0).(*array.StringBuilder).Append("assistant")
+	message.FieldBuilder(1).(*array.StringBuilder).Append(a.Content)
+	optional(2, a.Reasoning)
+	optional(3, a.ToolCalls)
+	text(4, a.FinishReason)
+	count(5, a.PromptTokens)
+	count(6, a.CompletionTokens)
+	text(7, a.Model)
+	text(8, key.String())
+}
+
+// String keeps %v from printing the stage's insides.
+func (d *Distill) String() string { return fmt.Sprintf("distill from %s", d.Endpoint) }

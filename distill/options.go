@@ -1,0 +1,197 @@
+package distill
+
+import (
+	"encoding/json"
+	"net"
+	"net/url"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"stillhouse"
+)
+
+// Options is the block `distill:` of a config.
+type Options struct {
+	Endpoint    string         `yaml:"endpoint" json:"endpoint" doc:"The base URL of an OpenAI-compatible server, usually ending in /v1; \"embedded\" is the tiny teacher that comes with this program."`
+	Model       string         `yaml:"model" json:"model" doc:"The model's name, as the endpoint knows it."`
+	Identity    string         `yaml:"identity" json:"identity" doc:"What stands for the endpoint in the keys of the response store; by default its host and path, so set it where one model is served under changing addresses."`
+	APIKeyEnv   *string        `yaml:"api_key_env" json:"api_key_env" doc:"The environment variable that holds the key; OPENAI_API_KEY by default, none by default for a loopback endpoint; \"\" sends no key."`
+	Samples     int            `yaml:"samples" json:"samples" doc:"Answers a prompt (K)."`
+	Temperature *float64       `yaml:"temperature" json:"temperature" doc:"Sampling temperature; always sent, also when it is 0."`
+	TopP        *float64       `yaml:"top_p" json:"top_p" doc:"Nucleus sampling; sent only when set, else the endpoint's own default holds."`
+	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens an answer may have; 0 leaves it to the endpoint. Raising it asks only truncated answers again."`
+	Stop        []string       `yaml:"stop" json:"stop" doc:"Texts at which an answer ends."`
+	Seed        *int64         `yaml:"seed" json:"seed" doc:"Every sample of every prompt is asked with a seed of its own that follows from this one; a negative number sends no seeds."`
+	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is sent to the teacher and left out of the rows."`
+	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
+	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take."`
+	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"Requests at a time."`
+	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
+	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
+	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
+}
+
+const defaultKeyEnv = "OPENAI_API_KEY"
+
+// EnsureDefaults fills in what was left out.
+func (o *Options) EnsureDefaults() {
+	if o.Samples == 0 {
+		o.Samples = 1
+	}
+	if o.Temperature == nil {
+		o.Temperature = new(1.0)
+	}
+	if o.Seed == nil {
+		o.Seed = new(int64(0))
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Minute
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 16
+	}
+	if o.MaxRetries == nil {
+		o.MaxRetries = new(6)
+	}
+	if o.GiveUpAfter == 0 {
+		o.GiveUpAfter = 10 * time.Minute
+	}
+	if o.APIKeyEnv == nil {
+		name := defaultKeyEnv
+		if o.loopback() || o.Endpoint == Embedded {
+			name = ""
+		}
+		o.APIKeyEnv = &name
+	}
+}
+
+// Embedded is the endpoint's name that pipelines replaces by the URL of the teacher that comes with this program.
+const Embedded = "embedded"
+
+// Validate says which key has a value that cannot be, and what would be right.
+func (o *Options) Validate() error {
+	if err := o.validateEndpoint(); err != nil {
+		return err
+	}
+	switch {
+	case o.Model == "":
+		return stillhouse.Invalidf("distill.model is missing: name the model as the endpoint knows it")
+	case o.Samples < 1 || o.Samples > maxSamples:
+		return stillhouse.Invalidf("distill.samples is %d: it must be 1 to %d", o.Samples, maxSamples)
+	case o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 5):
+		return stillhouse.Invalidf("distill.temperature is %v: it must be 0 to 5", *o.Temperature)
+	case o.TopP != nil && !(*o.TopP > 0 && *o.TopP <= 1):
+		return stillhouse.Invalidf("distill.top_p is %v: it must be above 0 and at most 1", *o.TopP)
+	case o.MaxTokens < 0:
+		return stillhouse.Invalidf("distill.max_tokens is %d: it must be a positive number, or 0 for the endpoint's own limit", o.MaxTokens)
+	case o.Seed != nil && *o.Seed > maxSeed:
+		return stillhouse.Invalidf("distill.seed is %d: it must be at most %d", *o.Seed, int64(maxSeed))
+	case o.Timeout < 0:
+		return stillhouse.Invalidf("distill.timeout is %v: it must be a positive duration such as 5m", o.Timeout)
+	case o.Concurrency < 0 || o.Concurrency > maxConcurrency:
+		return stillhouse.Invalidf("distill.concurrency is %d: it must be 1 to %d", o.Concurrency, maxConcurrency)
+	case o.MaxRetries != nil && *o.MaxRetries < 0:
+		return stillhouse.Invalidf("distill.max_retries is %d: it must be 0 or more", *o.MaxRetries)
+	case o.GiveUpAfter < 0:
+		return stillhouse.Invalidf("distill.give_up_after is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
+	}
+	return o.validateExtra()
+}
+
+const (
+	maxSamples     = 1024
+	maxConcurrency = 4096
+	maxSeed        = 1<<53 - 1 // JSON numbers are exact up to here
+)
+
+func (o *Options) validateEndpoint() error {
+	if o.Endpoint == "" {
+		return stillhouse.Invalidf("distill.endpoint is missing: give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, or %q", Embedded)
+	}
+	if o.Endpoint == Embedded {
+		return nil
+	}
+	u, err := url.Parse(o.Endpoint)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		return stillhouse.Invalidf("distill.endpoint is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
+	case u.User != nil:
+		return stillhouse.Invalidf("distill.endpoint holds a user name or password: put the secret into an environment variable and its name into distill.api_key_env")
+	case u.RawQuery != "" || u.Fragment != "":
+		return stillhouse.Invalidf("distill.endpoint has a query or a fragment: give the base URL only, such as %s://%s%s", u.Scheme, u.Host, u.Path)
+	}
+	return nil
+}
+
+// ours names the fields of a request that have keys of their own, which extra_body must not set behind their back.
+var ours = map[string]string{
+	"model": "distill.model", "messages": "prompts", "n": "distill.samples", "seed": "distill.seed",
+	"temperature": "distill.temperature", "top_p": "distill.top_p", "max_tokens": "distill.max_tokens",
+	"stop": "distill.stop", "tools": "prompts.tools", "stream": "",
+}
+
+func (o *Options) validateExtra() error {
+	names := make([]string, 0, len(o.ExtraBody))
+	for name := range o.ExtraBody {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if key, ok := ours[name]; ok && key != "" {
+			return stillhouse.Invalidf("distill.extra_body sets %q: use %s instead", name, key)
+		} else if ok {
+			return stillhouse.Invalidf("distill.extra_body sets %q: answers are not streamed", name)
+		}
+		if _, err := json.Marshal(o.ExtraBody[name]); err != nil {
+			return stillhouse.Invalidf("distill.extra_body.%s cannot be written as JSON: %v", name, err)
+		}
+	}
+	return nil
+}
+
+// APIKey reads the key from the environment. It is empty where none is sent. A variable that should be there and is
+// not is an error that names it.
+func (o Options) APIKey() (string, error) {
+	o.EnsureDefaults()
+	name := *o.APIKeyEnv
+	if name == "" {
+		return "", nil
+	}
+	key := strings.TrimSpace(os.Getenv(name))
+	if key == "" {
+		return "", stillhouse.Invalidf("no API key: the environment variable %s is not set; set it, name another in distill.api_key_env, or write api_key_env: \"\" if the endpoint %s needs none", name, o.Endpoint)
+	}
+	if strings.ContainsAny(key, "\r\n") {
+		return "", stillhouse.Invalidf("the API key in the environment variable %s has a line break in it: set it to the key alone", name)
+	}
+	return key, nil
+}
+
+// loopback reports whether the endpoint is on this machine.
+func (o *Options) loopback() bool {
+	u, err := url.Parse(o.Endpoint)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
+}
+
+// teacher is what stands for the endpoint in the store's keys.
+func (o *Options) teacher() string {
+	if o.Identity != "" {
+		return o.Identity
+	}
+	u, err := url.Parse(o.Endpoint)
+	if err != nil || u.Host == "" {
+		return o.Endpoint
+	}
+	host := strings.ToLower(u.Host)
+	if p := u.Port(); (p == "443" && u.Scheme == "https") || (p == "80" && u.Scheme == "http") {
+		host = strings.TrimSuffix(host, ":"+p)
+	}
+	return host + strings.TrimRight(u.Path, "/")
+}

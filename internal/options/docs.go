@@ -1,0 +1,112 @@
+package options
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// An Entry documents one key.
+type Entry struct {
+	Key     string // train.learning_rate
+	Type    string // number, whole number, text, true or false, list of …, keys and values
+	Default string // as YAML; empty when there is none
+	Doc     string // the field's doc tag
+}
+
+// Describe lists the keys of an option struct, in the struct's order, with the values it holds as their defaults. It
+// panics on a key without a doc tag: an undocumented key is a mistake in the program.
+func Describe(v any) []Entry { return describe(reflect.ValueOf(v), "") }
+
+func describe(v reflect.Value, path string) (out []Entry) {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			v = reflect.New(v.Type().Elem())
+		}
+		v = v.Elem()
+	}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, inline := keyOf(f)
+		switch {
+		case inline:
+			out = append(out, describe(v.Field(i), path)...)
+			continue
+		case name == "":
+			continue
+		}
+		key, doc := join(path, name), f.Tag.Get("doc")
+		if nested(f.Type) {
+			if doc != "" {
+				out = append(out, Entry{Key: key, Type: "keys and values", Doc: doc})
+			}
+			out = append(out, describe(v.Field(i), key)...)
+			continue
+		}
+		if doc == "" {
+			panic(fmt.Sprintf("options: %s.%s has no doc tag", v.Type(), f.Name))
+		}
+		out = append(out, Entry{Key: key, Type: typeName(f.Type), Default: defaultOf(v.Field(i)), Doc: doc})
+	}
+	return out
+}
+
+// nested reports whether a field's keys are documented one by one.
+func nested(t reflect.Type) bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]())
+}
+
+func typeName(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Duration]() {
+		return "duration"
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Struct || t.Elem().Kind() == reflect.Interface {
+			return "list"
+		}
+		return "list of " + typeName(t.Elem())
+	case reflect.Map, reflect.Struct:
+		return "keys and values"
+	case reflect.Interface:
+		return "any"
+	}
+	return strings.TrimPrefix(wanted[t.Kind()], "a ")
+}
+
+func defaultOf(v reflect.Value) string {
+	if v.IsZero() && v.Kind() != reflect.Bool && v.Kind() != reflect.Float64 && v.Kind() != reflect.Int {
+		return ""
+	}
+	b, err := yaml.Marshal(v.Interface())
+	if err != nil {
+		return ""
+	}
+	s := strings.TrimSpace(string(b))
+	if s == "[]" || s == "{}" || s == "null" || strings.Contains(s, "\n") {
+		return ""
+	}
+	return s
+}
+
+// Table writes entries as a Markdown table.
+func Table(entries []Entry) string {
+	var b strings.Builder
+	b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
+	for _, e := range entries {
+		def := ""
+		if e.Default != "" {
+			def = "`" + e.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, e.Type, def, strings.ReplaceAll(e.Doc, "|", "\\|"))
+	}
+	return b.String()
+}

@@ -1,0 +1,180 @@
+// Package pipelines puts the stages together: distil, curate, filter and train in one run, training alone, asking and
+// serving, export. A pipeline is described by one YAML file.
+package pipelines
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"stillhouse"
+	"stillhouse/curate"
+	"stillhouse/distill"
+	"stillhouse/filter"
+	"stillhouse/internal/options"
+	"stillhouse/train"
+)
+
+// Config is a run's config file.
+type Config struct {
+	Name    string                 `yaml:"name" doc:"The run's name: it lies in runs/NAME. By default the config file's name."`
+	Prompts distill.PromptsOptions `yaml:"prompts" doc:"Where the prompts come from."`
+	Distill distill.Options        `yaml:"distill" doc:"The teacher, and how it is asked."`
+	Curate  curate.Config          `yaml:"curate" doc:"How candidates are scored, and which are kept."`
+	Filter  []filter.RuleEntry     `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
+	Train   *train.Options         `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
+	Eval    *EvalOptions           `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
+}
+
+// TrainingConfig is the config file of training alone.
+type TrainingConfig struct {
+	Name  string        `yaml:"name" doc:"The run's name: the student lies in runs/NAME/student. By default the config file's name."`
+	Train train.Options `yaml:"train" doc:"The student, its rows, and how it is trained."`
+}
+
+// Load reads a run's config, fills in every default and checks what can be checked without opening another file. Its
+// errors are the user's to mend and name file, line and key.
+func Load(path string) (*Config, error) {
+	c := &Config{}
+	return c, load(path, c, func() error {
+		c.Name = nameOr(c.Name, path)
+		c.EnsureDefaults()
+		return c.Validate()
+	})
+}
+
+// LoadTraining reads the config of training alone.
+func LoadTraining(path string) (*TrainingConfig, error) {
+	c := &TrainingConfig{}
+	return c, load(path, c, func() error {
+		c.Name = nameOr(c.Name, path)
+		c.Train.EnsureDefaults()
+		if err := checkName(c.Name); err != nil {
+			return err
+		}
+		if err := under("train", c.Train.Validate()); err != nil {
+			return err
+		}
+		if c.Train.Data.Path == "" {
+			return stillhouse.Invalidf("train.data: is missing: say which rows to train on, as data: {path: rows.jsonl}")
+		}
+		return nil
+	})
+}
+
+func load(path string, into any, finish func() error) error {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return stillhouse.Invalidf("%s: there is no such file", path)
+	case err != nil:
+		return stillhouse.Invalidf("read config: %v", err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return stillhouse.Invalidf("%s: is not YAML: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if len(doc.Content) == 0 {
+		return stillhouse.Invalidf("%s: is empty: see examples/demo.yaml for a config that runs", path)
+	}
+	root := doc.Content[0]
+	if err := options.Decode(root, into); err != nil {
+		var ps options.Problems
+		if errors.As(err, &ps) {
+			return stillhouse.Invalidf("%s", ps.In(path))
+		}
+		return stillhouse.Invalidf("%s: %v", path, err)
+	}
+	if err := finish(); err != nil {
+		key := err.Error()
+		if i := strings.IndexAny(key, ": "); i > 0 {
+			key = key[:i]
+		}
+		return &stillhouse.Error{Kind: stillhouse.Invalid, Err: fmt.Errorf("%s: line %d: %w", path, options.Locate(root, key), err)}
+	}
+	return nil
+}
+
+func nameOr(name, path string) string {
+	if name != "" {
+		return name
+	}
+	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func checkName(name string) error {
+	if !namePattern.MatchString(name) {
+		return stillhouse.Invalidf("name: %q cannot name a folder: use letters, digits, dots, dashes and underscores", name)
+	}
+	return nil
+}
+
+// EnsureDefaults fills in every default.
+func (c *Config) EnsureDefaults() {
+	c.Prompts.EnsureDefaults()
+	c.Distill.EnsureDefaults()
+	c.Curate.EnsureDefaults()
+	(&filter.Filter{Rules: c.Filter}).EnsureDefaults()
+	if c.Train != nil {
+		c.Train.EnsureDefaults()
+	}
+	if c.Eval != nil {
+		c.Eval.EnsureDefaults()
+	}
+}
+
+// Validate names the first key whose value cannot be.
+func (c *Config) Validate() error {
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		key string
+		err error
+	}{
+		{"prompts", c.Prompts.Validate()},
+		{"distill", c.Distill.Validate()},
+		{"curate", c.Curate.Validate()},
+		{"filter", (&filter.Filter{Rules: c.Filter}).Validate()},
+	} {
+		if err := under(part.key, part.err); err != nil {
+			return err
+		}
+	}
+	if c.Train != nil {
+		if err := under("train", c.Train.Validate()); err != nil {
+			return err
+		}
+		if c.Train.Data.Path != "" {
+			return stillhouse.Invalidf("train.data: a run trains on what it kept: take this key out, or use `stillhouse train`")
+		}
+	}
+	if c.Eval != nil {
+		if err := under("eval", c.Eval.Validate()); err != nil {
+			return err
+		}
+		if c.Train == nil {
+			return stillhouse.Invalidf("eval: there is nothing to evaluate without train")
+		}
+	}
+	return nil
+}
+
+// under puts a section's key before an error that names a key of it.
+func under(section string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &stillhouse.Error{Kind: stillhouse.Invalid, Err: fmt.Errorf("%s.%w", section, err)}
+}
+
+// Resolved is the config with every default filled in, as YAML: what a run keeps and compares on resume.
+func (c *Config) Resolved() ([]byte, error) { return yaml.Marshal(c) }

@@ -1,0 +1,64 @@
+package pipelines
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"stillhouse/curate"
+	"stillhouse/filter"
+	"stillhouse/internal/options"
+	"stillhouse/train"
+)
+
+var update = flag.Bool("update", false, "write the generated documents anew")
+
+const configPage = "../docs/config.md"
+
+// TestConfigPage holds docs/config.md against the option structs.
+func TestConfigPage(t *testing.T) {
+	want := configDoc()
+	if *update {
+		if err := os.WriteFile(configPage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(configPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the option structs say: run go test ./pipelines -run TestConfigPage -update", configPage)
+	}
+}
+
+func configDoc() string {
+	var c Config
+	c.Train, c.Eval = &train.Options{}, &EvalOptions{}
+	c.EnsureDefaults()
+	c.Eval.MaxTokens = 0
+	var b strings.Builder
+	b.WriteString("# The config file\n\nA run is one YAML file. Every key is here, written from the option structs by `go test ./pipelines -run TestConfigPage -update`.\n" +
+		"A key that is not here is an error that names the line and the nearest right key. Relative paths count from the folder that the program is started in.\n\n")
+	b.WriteString(options.Table(options.Describe(&c)))
+	b.WriteString("\n## Rewards\n\nEntries of `curate.rewards`: a bare name, or `{name: {options}}`.\n")
+	kindTables(&b, curate.Kinds())
+	b.WriteString("\n## Filter rules\n\nEntries of `filter`: a bare name, or `{name: {options}}`.\n")
+	kindTables(&b, filter.Kinds())
+	return b.String()
+}
+
+func kindTables(b *strings.Builder, kinds map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		entries := options.Describe(kinds[name])
+		if len(entries) == 0 {
+			fmt.Fprintf(b, "\n`%s` has no options.\n", name)
+			continue
+		}
+		fmt.Fprintf(b, "\n`%s`:\n\n%s", name, options.Table(entries))
+	}
+}

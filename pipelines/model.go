@@ -1,0 +1,168 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"stillhouse/internal/chat"
+	"stillhouse/internal/hub"
+	"stillhouse/internal/serve"
+	"stillhouse/internal/student"
+)
+
+// loaded is a model that can be asked.
+type loaded struct {
+	dir       string
+	tokenizer *chat.Tokenizer
+	model     *student.Model
+	generator *student.Generator
+	stop      []int32 // the tokens that end an answer
+}
+
+// loadModel loads a model by its directory or its name on the Hub.
+func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
+	dir, err := hub.Resolve(ctx, nameOrPath, hub.Options{})
+	if err != nil {
+		return nil, err
+	}
+	tok, err := chat.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := student.Load(dir)
+	if err != nil {
+		_ = tok.Close()
+		return nil, err
+	}
+	l := &loaded{dir: dir, tokenizer: tok, model: m, generator: student.NewGenerator(m, student.GeneratorOptions{})}
+	l.stop = stopTokens(m, tok)
+	return l, nil
+}
+
+func (l *loaded) Close() error {
+	l.generator.Close()
+	return l.tokenizer.Close()
+}
+
+// stopTokens are the tokens that the model's configuration and its tokenizer call the end.
+func stopTokens(m *student.Model, tok *chat.Tokenizer) []int32 {
+	stop := []int32{tok.EOS()}
+	for _, id := range m.Config.EOSTokenIDs {
+		if int32(id) != tok.EOS() {
+			stop = append(stop, int32(id))
+		}
+	}
+	return stop
+}
+
+// AskOptions say how questions are asked.
+type AskOptions struct {
+	MaxTokens         int
+	Temperature, TopP float64
+	Seed              uint64
+	System            string
+	Thinking          bool
+}
+
+// An Asked is a question and its answer.
+type Asked struct {
+	Question     string `json:"question"`
+	Answer       string `json:"answer"`
+	FinishReason string `json:"finish_reason"`
+}
+
+// Ask asks a model questions, each on its own.
+func Ask(ctx context.Context, model string, questions []string, o AskOptions) ([]Asked, error) {
+	m, err := loadModel(ctx, model)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	var out []Asked
+	for _, q := range questions {
+		ms := []chat.Message{{Role: "user", Content: q}}
+		if o.System != "" {
+			ms = append([]chat.Message{{Role: "system", Content: o.System}}, ms...)
+		}
+		text, err := m.tokenizer.Render(ms, chat.RenderOptions{AddGenerationPrompt: true, Vars: map[string]any{"enable_thinking": o.Thinking}})
+		if err != nil {
+			return nil, err
+		}
+		done, err := m.generator.Generate(ctx, student.Request{Tokens: m.tokenizer.Encode(text), N: 1, MaxTokens: o.MaxTokens,
+			Temperature: o.Temperature, TopP: o.TopP, Seed: o.Seed, Stop: m.stop}, nil)
+		if err != nil {
+			return nil, fmt.Errorf("ask %q: %w", q, err)
+		}
+		reason := "length"
+		if done[0].Stopped {
+			reason = "stop"
+		}
+		out = append(out, Asked{Question: q, Answer: m.tokenizer.Decode(done[0].Tokens, true), FinishReason: reason})
+	}
+	return out, nil
+}
+
+// ServeOptions say where a model is served.
+type ServeOptions struct {
+	Host string
+	Port int
+	Name string
+	// AllowRemote lets other machines ask, when Host is an address that they reach. The server asks for no key.
+	AllowRemote bool
+	UI          UI
+}
+
+// Serve serves a model until ctx ends.
+func Serve(ctx context.Context, model string, o ServeOptions) error {
+	m, err := loadModel(ctx, model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if o.Name == "" {
+		o.Name = filepath.Base(filepath.Clean(model))
+	}
+	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote})
+	defer s.Close()
+	url, wait, err := s.Listen(ctx, net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
+	if err != nil {
+		return err
+	}
+	o.UI.say("Serving %s at %s (Ctrl-C ends it).", o.Name, url)
+	return wait()
+}
+
+// embeddedModels is where the models lie that come with the program.
+const embeddedModels = "testdata/models"
+
+// embedded finds the model that `endpoint: embedded` names: a directory, one that comes with the program, or a name on
+// the Hub.
+func embedded(name string) string {
+	if _, err := os.Stat(filepath.Join(name, "config.json")); err == nil {
+		return name
+	}
+	for _, root := range append([]string{"."}, besideProgram()...) {
+		if dir := filepath.Join(root, embeddedModels, name); filepath.IsLocal(name) && exists(filepath.Join(dir, "config.json")) {
+			return dir
+		}
+	}
+	return name
+}
+
+// besideProgram is the project's folder when the program was started from its bin/.
+func besideProgram() []string {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{filepath.Dir(filepath.Dir(exe))}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,76 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+
+	"stillhouse/distill"
+)
+
+// A Plan is what a run would do at most: how much of it is asked and trained depends on what the teacher says.
+type Plan struct {
+	Run       string `json:"run"`
+	Prompts   int    `json:"prompts"`
+	Skipped   int64  `json:"skipped_prompts"`
+	Endpoint  string `json:"endpoint"`
+	Model     string `json:"model"`
+	Samples   int    `json:"samples"`
+	Answers   int    `json:"answers"`                         // to be had from the teacher or the response store
+	Tokens    int    `json:"completion_tokens_max,omitempty"` // 0 when the config sets no limit
+	Student   string `json:"student,omitempty"`
+	Updates   int    `json:"updates_max,omitempty"` // when every prompt yields the rows that the selection allows
+	Problems  int    `json:"eval_problems,omitempty"`
+	EvalAsked int    `json:"eval_answers,omitempty"`
+}
+
+// MakePlan checks a config as a run would and says what the run would do. Nothing is asked of the teacher.
+func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
+	if err := c.Check(ctx); err != nil {
+		return nil, err
+	}
+	prompts, err := distill.ReadPrompts(ctx, c.Prompts)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+		Samples: c.Distill.Samples, Answers: len(prompts.Rows) * c.Distill.Samples}
+	p.Tokens = p.Answers * c.Distill.MaxTokens
+	if t := c.Train; t != nil {
+		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples))
+		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
+		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
+		if t.MaxSteps > 0 {
+			p.Updates = t.MaxSteps
+		}
+	}
+	if e := c.Eval; e != nil {
+		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
+		if err != nil {
+			return nil, fmt.Errorf("eval: %w", err)
+		}
+		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
+	}
+	return p, nil
+}
+
+// WriteText writes a plan for people.
+func (p *Plan) WriteText(w io.Writer) error {
+	fmt.Fprintf(w, "%s: %d prompts", p.Run, p.Prompts)
+	if p.Skipped > 0 {
+		fmt.Fprintf(w, " (%d rows skipped)", p.Skipped)
+	}
+	fmt.Fprintf(w, " × %d samples = %d answers of %s at %s", p.Samples, p.Answers, p.Model, p.Endpoint)
+	if p.Tokens > 0 {
+		fmt.Fprintf(w, ", %d completion tokens at most", p.Tokens)
+	}
+	fmt.Fprintln(w, "; answers in the response store cost nothing.")
+	if p.Student != "" {
+		fmt.Fprintf(w, "Train %s: %d updates at most.\n", p.Student, p.Updates)
+	}
+	if p.Problems > 0 {
+		fmt.Fprintf(w, "Ask %d held-out problems: %d answers of the students.\n", p.Problems, p.EvalAsked)
+	}
+	return nil
+}

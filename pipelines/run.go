@@ -1,0 +1,302 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"stillhouse"
+	"stillhouse/distill"
+	"stillhouse/filter"
+	"stillhouse/internal/options"
+	"stillhouse/internal/rundir"
+	"stillhouse/train"
+)
+
+// RunOptions say how a run is run; they do not change what it makes.
+type RunOptions struct {
+	Runs string // the folder that runs lie in
+	From string // the step to begin again from; empty goes on where the run was
+	UI   UI
+}
+
+// free are the keys that may differ when a run goes on: they don't change what comes out.
+var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env"}
+
+// A run is a pipeline at work on its directory.
+type run struct {
+	config *Config
+	dir    *rundir.Dir
+	ui     UI
+}
+
+// Run runs a pipeline, or goes on with it where it was stopped, and returns its report.
+//
+//	prompts/ ─distill─▶ candidates/ ─score─▶ scored/ ─curate─▶ samples/ ─filter─▶ kept/ ─train─▶ student/ ─eval─▶ evals/
+func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
+	r, err := start(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.dir.Close()
+	for _, step := range []func(context.Context) error{r.prompts, r.distill, r.curate, r.filter, r.train, r.eval} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+		if _, err := r.dir.WriteLedger(); err != nil {
+			return nil, err
+		}
+	}
+	return report(ctx, r.dir, c)
+}
+
+// start checks all that can be wrong before anything is asked of the teacher, and opens the run's directory.
+func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
+	if o.From != "" && !slices.Contains(rundir.Steps, o.From) {
+		return nil, stillhouse.Invalidf("--from %s: there is no such step: %s", o.From, options.Nearest(o.From, rundir.Steps))
+	}
+	if err := c.Check(ctx); err != nil {
+		return nil, err
+	}
+	resolved, err := c.Resolved()
+	if err != nil {
+		return nil, err
+	}
+	if o.Runs == "" {
+		o.Runs = "runs"
+	}
+	dir, err := rundir.Open(filepath.Join(o.Runs, c.Name), resolved, rundir.Options{From: o.From, Free: free, Fanout: c.fanout()})
+	if err != nil {
+		return nil, err
+	}
+	o.UI.say("Run %s", dir.Path())
+	return &run{config: c, dir: dir, ui: o.UI}, nil
+}
+
+func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples} }
+
+// Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
+// student are there and can be read. Nothing is asked of the teacher.
+func (c *Config) Check(ctx context.Context) error {
+	score, choose := c.Curate.Stages()
+	stages := []stillhouse.Stage{&distill.Distill{Options: c.Distill}, score, choose, &filter.Filter{Rules: c.Filter}}
+	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
+		return err
+	}
+	if c.Prompts.Reference == "" {
+		if names := score.NeedsReference(); len(names) > 0 {
+			return stillhouse.Invalidf("reward %q compares with a reference answer: name the column that holds it, as prompts.reference", names[0])
+		}
+	}
+	if c.Distill.Endpoint != distill.Embedded {
+		if _, err := c.Distill.APIKey(); err != nil {
+			return err
+		}
+	}
+	if _, err := distill.ReadPrompts(ctx, c.Prompts); err != nil {
+		return err
+	}
+	if c.Eval != nil {
+		if _, err := distill.ReadPrompts(ctx, c.Eval.PromptsOptions); err != nil {
+			return fmt.Errorf("eval: %w", err)
+		}
+	}
+	if c.Train == nil {
+		return nil
+	}
+	s, err := train.Load(ctx, *c.Train, nil)
+	if err != nil {
+		return err
+	}
+	return s.Tokenizer.Close()
+}
+
+// shardPrompts is the number of prompts a shard. It is part of the run's format: a resumed run cuts as it did before.
+const shardPrompts = 256
+
+func (r *run) prompts(ctx context.Context) error {
+	if err := r.writePrompts(ctx, "prompts", r.config.Prompts); err != nil {
+		return err
+	}
+	if r.config.Eval == nil {
+		return nil
+	}
+	return r.writePrompts(ctx, "evals/prompts", r.config.Eval.PromptsOptions)
+}
+
+// writePrompts lays down the prompts of a file as shards. A run that goes on must find the same prompts in it.
+func (r *run) writePrompts(ctx context.Context, name string, o distill.PromptsOptions) error {
+	read, err := distill.ReadPrompts(ctx, o)
+	if err != nil {
+		return err
+	}
+	sink := r.dir.Sink(name, name)
+	for i := 0; i == 0 || i*shardPrompts < len(read.Rows); i++ {
+		part := read.Rows[i*shardPrompts : min((i+1)*shardPrompts, len(read.Rows))]
+		shard := stillhouse.Shard{Kept: stillhouse.PromptBatch(memory.DefaultAllocator, part)}
+		shard.Account = stillhouse.Account{In: int64(len(part)), Kept: int64(len(part))}.Plus(stillhouse.Account{})
+		if i == 0 { // rows that could not be used are booked with the first shard
+			shard.Account = shard.Account.Plus(stillhouse.Account{In: int64(len(read.Bad)), Dropped: read.Account.Dropped})
+			shard.Dropped = badRows(name, read.Bad)
+		}
+		if err := r.putPrompts(ctx, sink, name, i, shard, o.Path); err != nil {
+			return err
+		}
+	}
+	r.ui.say("%-8s %d rows of %s%s", name, len(read.Rows), o.Path, lost(read.Account))
+	return nil
+}
+
+func (r *run) putPrompts(ctx context.Context, sink stillhouse.Sink, name string, i int, shard stillhouse.Shard, path string) error {
+	_, done, err := sink.Done(i)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return sink.Write(ctx, i, shard)
+	}
+	src, err := r.dir.Source(name)
+	if err != nil {
+		return err
+	}
+	was, err := src.Read(ctx, i, memory.DefaultAllocator)
+	if err != nil {
+		return err
+	}
+	defer was.Release()
+	if !array.RecordEqual(was, shard.Kept) {
+		return stillhouse.Invalidf("%s is not what it was when run %s began: give the run another name, or begin again with --from prompts", path, r.dir.Path())
+	}
+	return nil
+}
+
+// badRows are the rows of a file that could not be used: where each stands is in its column source.
+func badRows(stage string, bad []distill.BadRow) arrow.RecordBatch {
+	if len(bad) == 0 {
+		return nil
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, stillhouse.DropSchema(stillhouse.PromptSchema))
+	defer b.Release()
+	for _, row := range bad {
+		values := map[string]string{"source": row.Place, "stage": stage, "reason": row.Reason, "detail": row.Detail}
+		for i, f := range b.Schema().Fields() {
+			switch field := b.Field(i).(type) {
+			case *array.StringBuilder:
+				if v, ok := values[f.Name]; ok || !f.Nullable {
+					field.Append(v)
+				} else {
+					field.AppendNull()
+				}
+			default:
+				field.AppendEmptyValue()
+			}
+		}
+	}
+	return b.NewRecordBatch()
+}
+
+func (r *run) distill(ctx context.Context) error {
+	in, err := r.dir.Source("prompts")
+	if err != nil {
+		return err
+	}
+	o := r.config.Distill
+	if o.Endpoint == distill.Embedded {
+		t, err := serveTeacher(ctx, &o)
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+	}
+	stage := &distill.Distill{Options: o}
+	rows, err := r.kept("prompts")
+	if err != nil {
+		return err
+	}
+	stage.Expect(rows)
+	if err := stage.Open(ctx); err != nil {
+		return err
+	}
+	defer stage.Close()
+	if _, err := r.step(ctx, in, rows*o.Samples, stage, "candidates", "distill"); err != nil {
+		return failed(ctx, err)
+	}
+	return nil
+}
+
+// failed marks an error of a step whose input was right.
+func failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, stillhouse.ErrUnbalanced) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrRunFailed, err)
+}
+
+func (r *run) curate(ctx context.Context) error {
+	score, choose := r.config.Curate.Stages()
+	if err := r.next(ctx, "candidates", score, "scored", "score"); err != nil {
+		return err
+	}
+	return r.next(ctx, "scored", choose, "samples", "curate")
+}
+
+func (r *run) filter(ctx context.Context) error {
+	if err := r.next(ctx, "samples", &filter.Filter{Rules: r.config.Filter}, "kept", "filter"); err != nil {
+		return err
+	}
+	n, err := r.kept("kept")
+	if err == nil && n == 0 {
+		return fmt.Errorf("%w: no row is left to train on: `stillhouse report %s` says what became of them", ErrRunFailed, r.dir.Path())
+	}
+	return err
+}
+
+// next runs a stage on what an earlier one left in the run.
+func (r *run) next(ctx context.Context, from string, s stillhouse.Stage, to, name string) error {
+	in, err := r.dir.Source(from)
+	if err != nil {
+		return err
+	}
+	rows, err := r.kept(from)
+	if err != nil {
+		return err
+	}
+	_, err = r.step(ctx, in, rows, s, to, name)
+	return err
+}
+
+// step runs a stage from a source into a folder of the run, with a bar of so many rows.
+func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
+	b := r.ui.bar(name, rows)
+	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
+	if err != nil {
+		b.clear()
+		return a, err
+	}
+	b.done("%d rows in, %d kept%s", a.In, a.Kept, lost(a))
+	return a, nil
+}
+
+// kept counts the rows in a folder of the run.
+func (r *run) kept(name string) (int, error) {
+	n, err := r.dir.Rows(name)
+	return int(n), err
+}
+
+// lost says what a stage did not keep.
+func lost(a stillhouse.Account) string {
+	var s string
+	if n := count(a.Dropped); n > 0 {
+		s += fmt.Sprintf(", %d dropped (%s)", n, reasons(a.Dropped))
+	}
+	if n := count(a.Failed); n > 0 {
+		s += fmt.Sprintf(", %d failed (%s)", n, reasons(a.Failed))
+	}
+	return s
+}

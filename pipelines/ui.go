@@ -1,0 +1,68 @@
+package pipelines
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// ErrRunFailed is wrapped by errors of a run that was right and went wrong: an endpoint that refused, a disk that filled.
+var ErrRunFailed = errors.New("the run failed")
+
+// UI is where a pipeline tells people what it does.
+type UI struct {
+	Out      io.Writer
+	Terminal bool // colours and bars are welcome
+}
+
+func (u UI) say(format string, args ...any) {
+	if u.Out != nil {
+		fmt.Fprintf(u.Out, format+"\n", args...)
+	}
+}
+
+// A bar shows how far a step is. Off a terminal it shows nothing until the step is done.
+type bar struct {
+	ui    UI
+	step  string
+	start time.Time
+	bar   *progressbar.ProgressBar
+}
+
+func (u UI) bar(step string, total int) *bar {
+	b := &bar{ui: u, step: step, start: time.Now()}
+	if u.Terminal && u.Out != nil && total > 0 {
+		b.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(u.Out),
+			progressbar.OptionSetDescription(fmt.Sprintf("%-8s", step)),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(),
+			progressbar.OptionThrottle(100*time.Millisecond))
+	}
+	return b
+}
+
+// tick may be called from several goroutines.
+func (b *bar) tick(n int) {
+	if b.bar != nil {
+		_ = b.bar.Add(n)
+	}
+}
+
+// clear takes the bar away.
+func (b *bar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}
+
+// done takes the bar away and says what came of the step.
+func (b *bar) done(format string, args ...any) {
+	if b.bar != nil {
+		_ = b.bar.Finish()
+	}
+	b.ui.say("%-8s %s  (%.1fs)", b.step, fmt.Sprintf(format, args...), time.Since(b.start).Seconds())
+}

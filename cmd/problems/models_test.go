@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,5 +69,22 @@ func TestStoredModelsAreWhatTheRecipeMakes(t *testing.T) {
 		}
 		require.LessOrEqual(t, parameters, 3_000_000)
 		require.FileExists(t, filepath.Join(models, model+".yaml"))
+	}
+}
+
+// They answer: weights, tokenizer and chat template belong together. docs/demo.md has the whole measurement.
+func TestStoredModelsAnswer(t *testing.T) {
+	for model, least := range map[string]float64{"demo-teacher": 85, "demo-base": 50} {
+		var out bytes.Buffer
+		require.NoError(t, run([]string{"measure", "-n", "60", "-samples", "2", filepath.Join(models, model)}, &out))
+		var greedy, sampled, low, high float64
+		first, second, _ := strings.Cut(out.String(), "\n")
+		_, err := fmt.Sscanf(first, "greedy %f %% (95 %%: %f to %f)", &greedy, &low, &high)
+		require.NoError(t, err, first)
+		_, err = fmt.Sscanf(second, "sampled %f %% (95 %%: %f to %f)", &sampled, &low, &high)
+		require.NoError(t, err, second)
+		require.GreaterOrEqual(t, greedy, least, model)
+		require.Greater(t, greedy, sampled, "%s: a sample is a guess, and half of the base's rows slipped", model)
+		require.Greater(t, sampled, 20.0, model)
 	}
 }

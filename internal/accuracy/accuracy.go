@@ -36,7 +36,7 @@ const z = 1.959963984540054
 // The interval is that of Agresti and Coull (1998), "plus four", carried over from answers to shares: two problems
 // answered rightly and two answered wrongly are added to the n that were seen, and Low and High are the mean of those
 // n+4 shares ∓ 1.96·s/√(n+4), s² their variance with divisor n+4, cut to 0…1. For n in the hundreds this is within
-// 0.005 of m ∓ 1.96·s/√n; unlike that, it doesn't shrink to nothing when all problems came out the same.
+// 0.01 of m ∓ 1.96·s/√n; unlike that, it doesn't shrink to nothing when all problems came out the same.
 //
 // It is an error when there are no problems, and when a tally is impossible.
 func Of(tallies []Tally) (Estimate, error) {

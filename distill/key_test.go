@@ -146,6 +146,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), says)
 		assert.NotContains(t, err.Error(), "pass@")
 	}
+	wrong := good
+	wrong.Samples = -1
+	require.EqualError(t, (&Distill{Options: wrong}).Open(context.Background()), "distill.samples: is -1: it must be 1 to 1024", "outside of its block")
 	good.EnsureDefaults()
 	assert.NoError(t, good.Validate())
 }

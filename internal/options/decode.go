@@ -160,7 +160,12 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, key string) {
 	}
 	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
-		d.value(item, s.Index(i), fmt.Sprintf("%s[%d]", key, i))
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if isNull(resolve(item)) && wanted[v.Type().Elem().Kind()] != "" {
+			d.scalar(resolve(item), s.Index(i), at)
+			continue
+		}
+		d.value(item, s.Index(i), at)
 	}
 	v.Set(s)
 }
@@ -194,7 +199,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 		return
 	}
 	want := wanted[v.Kind()]
-	if n.Kind != yaml.ScalarNode || !fits(n.Tag, want) || n.Decode(v.Addr().Interface()) != nil {
+	if n.Kind != yaml.ScalarNode || !fits(n.ShortTag(), want) || n.Decode(v.Addr().Interface()) != nil {
 		d.wrong(n, key, "wants %s, not %s", want, say(n))
 	}
 }
@@ -203,7 +208,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 func fits(tag, want string) bool {
 	switch want {
 	case "text":
-		return tag != "!!bool" && tag != "!!null"
+		return tag == "!!str" || tag == "!!int" || tag == "!!float" || tag == "!!timestamp"
 	case "a number":
 		return tag == "!!float" || tag == "!!int"
 	case "true or false":

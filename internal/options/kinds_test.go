@@ -96,6 +96,30 @@ func TestKindsProblems(t *testing.T) {
 	}
 }
 
+// What is read of JSON can be written and is read again as it was; what is not read is the user's to mend.
+func FuzzDecodeJSON(f *testing.F) {
+	for _, s := range []string{`"apple"`, `{"apple": {"size": 1e2, "price": -0.5, "names": ["\ud83d\ude00", "\/"], "label": "x"}}`, `{"pear": null}`, `[[`, `{"apple": {"size": 1, "size": 1}}`, "nul"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !json.Valid(data) {
+			return
+		}
+		var b, b2 basket
+		kind, o, err := fruits.DecodeJSON(data, &b)
+		if err != nil {
+			require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+			return
+		}
+		written, err := EncodeJSON(kind, o, b)
+		require.NoError(t, err)
+		_, again, err := fruits.DecodeJSON(written, &b2)
+		require.NoError(t, err, "%s", written)
+		require.Equal(t, o, again)
+		require.Equal(t, b, b2)
+	})
+}
+
 // JSON is read as YAML is, and has no lines.
 func TestKindsProblemsInJSON(t *testing.T) {
 	for text, want := range map[string]string{

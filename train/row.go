@@ -83,12 +83,9 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 		return r, stillhouse.Invalidf("%s: there is nothing to train on: messages, prompt and completion, or %s must be there; the columns that are there are %s",
 			name, textField, strings.Join(there, ", "))
 	}
-	if r.Tools = get("tools"); isString(r.Tools) {
-		var s string
-		if err := json.Unmarshal(r.Tools, &s); err != nil || s != "" && !json.Valid([]byte(s)) {
-			return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
-		}
-		r.Tools = json.RawMessage(s)
+	var ok bool
+	if r.Tools, ok = unwrapped(get("tools")); !ok {
+		return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
 	}
 	if v := get("chat_template_kwargs"); v != nil {
 		if err := json.Unmarshal(v, &r.Vars); err != nil {
@@ -102,6 +99,18 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 }
 
 func isString(v json.RawMessage) bool { return len(v) > 0 && v[0] == '"' }
+
+// unwrapped is v, or, where v is a string, the JSON in it: nothing where that is empty.
+func unwrapped(v json.RawMessage) (_ json.RawMessage, ok bool) {
+	if !isString(v) {
+		return v, true
+	}
+	var s string
+	if err := json.Unmarshal(v, &s); err != nil || s == "" {
+		return nil, err == nil
+	}
+	return json.RawMessage(s), json.Valid([]byte(s))
+}
 
 // answer puts the reasoning and the tool calls that a stage keeps in columns of their own where templates look for
 // them: into the last message of the completion, unless it has its own.
@@ -118,12 +127,8 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 		last["reasoning_content"] = reasoning
 	}
 	if _, ok := last["tool_calls"]; !ok && calls != nil {
-		if isString(calls) {
-			var s string
-			if err := json.Unmarshal(calls, &s); err != nil || !json.Valid([]byte(s)) {
-				return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
-			}
-			calls = json.RawMessage(s)
+		if calls, ok = unwrapped(calls); !ok || calls == nil {
+			return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
 		}
 		last["tool_calls"] = calls
 	}

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // collector makes prompts of rows and knows those it made.
@@ -26,58 +26,72 @@ type seen struct {
 
 var errDuplicate = errors.New("the same prompt")
 
-func (c *collector) prompt(values row, r rowReader) (stillhouse.Prompt, error) {
+// prompt makes the prompt of the row that f handed out last.
+func (c *collector) prompt(row rowfile.Row, f *rowfile.File) (stillhouse.Prompt, error) {
 	o := c.o
 	p := stillhouse.Prompt{Source: o.Source}
-	if _, ok := values[o.Prompt]; !ok && !slices.Contains(r.columns(), o.Prompt) {
-		return p, badf("there is no column %q (%s.prompt): the columns there are %s", o.Prompt, o.Section, strings.Join(r.columns(), ", "))
+	if there, _ := f.Columns(); !slices.Contains(there, o.Prompt) {
+		return p, rowfile.BadRowf("there is no column %q (%s.prompt): the columns there are %s", o.Prompt, o.Section, strings.Join(there, ", "))
 	}
-	for _, name := range o.columns() {
-		if !validText(values[name]) {
-			return p, badf("column %q is not valid UTF-8", name)
-		}
+	values, err := c.values(row)
+	if err != nil {
+		return p, err
 	}
-	var err error
 	if p.Prompt, err = messages(values[o.Prompt]); err != nil {
-		return p, badf("column %q: %w", o.Prompt, err)
+		return p, rowfile.BadRowf("column %q: %w", o.Prompt, err)
 	}
 	if o.System != "" {
 		system, ok := asText(values[o.System])
 		if !ok && values[o.System] != nil {
-			return p, badf("column %q is not a text", o.System)
+			return p, rowfile.BadRowf("column %q is not a text", o.System)
 		}
 		p.Prompt = conversation(system, p.Prompt)
 	}
 	if o.Reference != "" && values[o.Reference] != nil {
 		text, ok := asText(values[o.Reference])
 		if !ok {
-			return p, badf("column %q is neither a text nor a number", o.Reference)
+			return p, rowfile.BadRowf("column %q is neither a text nor a number", o.Reference)
 		}
 		p.Reference = &text
 	}
 	if o.Tools != "" {
 		if p.Tools, err = toolsText(values[o.Tools]); err != nil {
-			return p, badf("column %q: %w", o.Tools, err)
+			return p, rowfile.BadRowf("column %q: %w", o.Tools, err)
 		}
 	}
 	if p.Meta, err = c.meta(values); err != nil {
 		return p, err
 	}
-	return p, c.name(&p, values, r.place())
+	return p, c.name(&p, values, f.Place())
+}
+
+// values are those of the columns that are read, numbers as json.Number.
+func (c *collector) values(row rowfile.Row) (map[string]any, error) {
+	values := map[string]any{}
+	for _, name := range c.o.columns() {
+		if raw, ok := row[name]; ok {
+			var v any
+			if err := rowfile.Decode(raw, &v); err != nil {
+				return nil, rowfile.BadRowf("column %q: %w", name, err)
+			}
+			values[name] = v
+		}
+	}
+	return values, nil
 }
 
 // name gives the prompt its id and finds rows that have it already.
-func (c *collector) name(p *stillhouse.Prompt, values row, place string) error {
+func (c *collector) name(p *stillhouse.Prompt, values map[string]any, place string) error {
 	if c.o.ID != "" {
 		id, ok := asText(values[c.o.ID])
 		if id = strings.TrimSpace(id); !ok || id == "" {
-			return badf("column %q holds no id", c.o.ID)
+			return rowfile.BadRowf("column %q holds no id", c.o.ID)
 		}
 		p.ID = id
 	} else {
 		b, err := marshal([]any{p.Prompt, p.Tools})
 		if err != nil {
-			return badf("%w", err)
+			return rowfile.BadRowf("%w", err)
 		}
 		sum := sha256.Sum256(b)
 		p.ID = hex.EncodeToString(sum[:16])
@@ -89,17 +103,17 @@ func (c *collector) name(p *stillhouse.Prompt, values row, place string) error {
 	before, ok := c.seen[p.ID]
 	switch {
 	case ok && c.o.ID != "":
-		return badf("the id %q is that of %s too: ids must differ", p.ID, before.place)
+		return rowfile.BadRowf("the id %q is that of %s too: ids must differ", p.ID, before.place)
 	case ok && before.reference != reference:
-		return badf("the prompt is that of %s with another reference", before.place)
+		return rowfile.BadRowf("the prompt is that of %s with another reference", before.place)
 	case ok:
-		return badf("%w as %s", errDuplicate, before.place)
+		return rowfile.BadRowf("%w as %s", errDuplicate, before.place)
 	}
 	c.seen[p.ID] = seen{place: place, reference: reference}
 	return nil
 }
 
-func (c *collector) meta(values row) (*string, error) {
+func (c *collector) meta(values map[string]any) (*string, error) {
 	if len(c.o.Meta) == 0 {
 		return nil, nil
 	}
@@ -109,7 +123,7 @@ func (c *collector) meta(values row) (*string, error) {
 	}
 	b, err := marshal(m)
 	if err != nil {
-		return nil, badf("meta: %w", err)
+		return nil, rowfile.BadRowf("meta: %w", err)
 	}
 	s := string(b)
 	return &s, nil
@@ -183,7 +197,7 @@ func toolsText(v any) (*string, error) {
 		if strings.TrimSpace(s) == "" {
 			return nil, nil
 		}
-		if err := decodeJSON([]byte(s), &v); err != nil {
+		if err := rowfile.Decode([]byte(s), &v); err != nil {
 			return nil, fmt.Errorf("the tools are not JSON: %w", err)
 		}
 	}
@@ -217,21 +231,4 @@ func kindOf(v any) string {
 	default:
 		return "an object"
 	}
-}
-
-// validText reports whether all texts in a value are valid UTF-8.
-func validText(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return utf8.ValidString(v)
-	case []any:
-		return !slices.ContainsFunc(v, func(x any) bool { return !validText(x) })
-	case map[string]any:
-		for name, x := range v {
-			if !utf8.ValidString(name) || !validText(x) {
-				return false
-			}
-		}
-	}
-	return true
 }

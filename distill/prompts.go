@@ -1,18 +1,17 @@
 package distill
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"stillhouse"
 	"stillhouse/internal/options"
+	"stillhouse/internal/rowfile"
 )
 
 // PromptsOptions is the block `prompts:` of a config: which file, and which of its columns mean what.
@@ -91,24 +90,6 @@ type PromptRows struct {
 	Bad     []BadRow
 }
 
-// A row of a file: the values of its columns as encoding/json would have them, numbers as json.Number.
-type row map[string]any
-
-// A rowReader hands out the rows of a file one by one. At the end it returns io.EOF; a *badRow is an error of one row
-// after which others can be read.
-type rowReader interface {
-	next() (row, error)
-	place() string     // of the row that next returned last
-	columns() []string // that are in the file, or were seen so far
-	io.Closer
-}
-
-type badRow struct{ err error }
-
-func (b *badRow) Error() string { return b.err.Error() }
-
-func badf(format string, args ...any) error { return &badRow{fmt.Errorf(format, args...)} }
-
 // ReadPrompts reads all prompts of a file. It is done before the first request is sent, so that a bad row costs nothing.
 //
 // A row is bad when it cannot be read, has no prompt, or has the id of an earlier row: an error that names the row, or
@@ -120,54 +101,46 @@ func ReadPrompts(ctx context.Context, o PromptsOptions) (p PromptRows, err error
 	if err := options.Under(o.Section, o.Validate()); err != nil {
 		return PromptRows{}, err
 	}
-	defer func() {
-		// The Parquet reader panics on some damaged files.
-		if r := recover(); r != nil {
-			p, err = PromptRows{}, stillhouse.Invalidf("read prompts: %s is damaged: %v", o.Path, r)
-		}
-	}()
-	r, err := openRows(&o)
+	f, err := rowfile.Open(o.Path, o.columns()...)
 	if err != nil {
-		return PromptRows{}, err
+		return PromptRows{}, fmt.Errorf("read prompts: %s.path: %w", o.Section, err)
 	}
-	defer r.Close()
+	defer f.Close()
+	if there, all := f.Columns(); all {
+		if err := o.missing(there); err != nil {
+			return PromptRows{}, err
+		}
+	}
 	p.Account.Dropped = map[string]int64{}
 	c := collector{o: &o, seen: map[string]seen{}}
 	for o.Limit == 0 || len(p.Rows) < o.Limit {
-		if err := ctx.Err(); err != nil {
-			return PromptRows{}, err
-		}
-		values, err := r.next()
+		row, err := f.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		var prompt stillhouse.Prompt
 		if err == nil {
-			prompt, err = c.prompt(values, r)
+			prompt, err = c.prompt(row, f)
 		}
 		p.Account.In++
-		var bad *badRow
+		var bad *rowfile.BadRow
 		switch {
 		case err == nil:
 			p.Rows = append(p.Rows, prompt)
 			p.Account.Kept++
-		case errors.As(err, &bad) && errors.Is(bad.err, errDuplicate):
-			p.drop(r.place(), "duplicate", bad.err)
+		case errors.As(err, &bad) && errors.Is(bad.Err, errDuplicate):
+			p.drop(f.Place(), "duplicate", bad.Err)
 		case errors.As(err, &bad) && o.OnBadRow == OnBadRowSkip:
-			p.drop(r.place(), "bad_row", bad.err)
+			p.drop(f.Place(), "bad_row", bad.Err)
 		case errors.As(err, &bad):
-			return PromptRows{}, stillhouse.Invalidf("read prompts: %s, %s: %w; mend the row, or write on_bad_row: skip to leave such rows out", o.Path, r.place(), bad.err)
+			return PromptRows{}, stillhouse.Invalidf("read prompts: %s, %s: %w; mend the row, or write on_bad_row: skip to leave such rows out", o.Path, f.Place(), bad.Err)
 		default:
-			return PromptRows{}, stillhouse.Invalidf("read prompts: %s: %w", o.Path, err)
+			return PromptRows{}, fmt.Errorf("read prompts: %w", err)
 		}
 	}
-	if p.Account.In == 0 {
-		return PromptRows{}, stillhouse.Invalidf("read prompts: %s has no rows", o.Path)
-	}
-	for _, name := range o.columns() {
-		if !slices.Contains(r.columns(), name) {
-			return PromptRows{}, missingColumn(&o, name, r.columns())
-		}
+	there, _ := f.Columns()
+	if err := o.missing(there); err != nil {
+		return PromptRows{}, err
 	}
 	if len(p.Rows) == 0 {
 		return PromptRows{}, stillhouse.Invalidf("read prompts: none of the %d rows of %s can be used; the first: %s: %s", p.Account.In, o.Path, p.Bad[0].Place, p.Bad[0].Detail)
@@ -180,47 +153,22 @@ func (p *PromptRows) drop(place, reason string, err error) {
 	p.Bad = append(p.Bad, BadRow{Place: place, Reason: reason, Detail: err.Error()})
 }
 
-func missingColumn(o *PromptsOptions, name string, there []string) error {
-	key := "prompt"
-	for k, v := range map[string]string{"reference": o.Reference, "id": o.ID, "system": o.System, "tools": o.Tools} {
-		if v == name && name != o.Prompt {
-			key = k
+// missing is an error when a column that is to be read is not among those there.
+func (o *PromptsOptions) missing(there []string) error {
+	for i, name := range o.columns() {
+		if slices.Contains(there, name) {
+			continue
 		}
-	}
-	if slices.Contains(o.Meta, name) && name != o.Prompt {
-		key = "meta"
-	}
-	return stillhouse.Invalidf("read prompts: %s has no column %q (%s.%s): the columns there are %s", o.Path, name, o.Section, key, strings.Join(there, ", "))
-}
-
-// openRows opens a file by what it holds, not by its name alone.
-func openRows(o *PromptsOptions) (rowReader, error) {
-	f, err := os.Open(o.Path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, stillhouse.Invalidf("read prompts: there is no file %s: check %s.path", o.Path, o.Section)
-	}
-	if err != nil {
-		return nil, stillhouse.Invalidf("read prompts: %w", err)
-	}
-	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a directory: name a file", o.Path)
-	}
-	if err == nil && info.Size() == 0 {
-		err = fmt.Errorf("%s is empty", o.Path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, stillhouse.Invalidf("read prompts: %w", err)
-	}
-	magic := make([]byte, 4)
-	n, _ := f.ReadAt(magic, 0)
-	if bytes.Equal(magic[:n], []byte("PAR1")) || strings.EqualFold(filepath.Ext(o.Path), ".parquet") {
-		r, err := openParquet(f, o)
-		if err != nil {
-			f.Close()
+		key := "prompt"
+		for k, v := range map[string]string{"reference": o.Reference, "id": o.ID, "system": o.System, "tools": o.Tools} {
+			if i > 0 && v == name {
+				key = k
+			}
 		}
-		return r, err
+		if i > 0 && slices.Contains(o.Meta, name) {
+			key = "meta"
+		}
+		return stillhouse.Invalidf("read prompts: %s has no column %q (%s.%s): the columns there are %s", o.Path, name, o.Section, key, strings.Join(there, ", "))
 	}
-	return newJSONL(f), nil
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // A Key names an answer in the response store: the SHA-256 of the canonical request for one sample. The canonical
@@ -52,9 +53,7 @@ func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
 	}
 	if p.Tools != nil && strings.TrimSpace(*p.Tools) != "" {
 		var tools any
-		dec := json.NewDecoder(strings.NewReader(*p.Tools))
-		dec.UseNumber()
-		if err := dec.Decode(&tools); err != nil {
+		if err := rowfile.Decode([]byte(*p.Tools), &tools); err != nil {
 			return nil, fmt.Errorf("tools are not JSON: %w", err)
 		}
 		q.fields["tools"] = tools

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/chat"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
 )
@@ -198,16 +199,13 @@ func plainly(v json.RawMessage) string {
 	if json.Unmarshal(v, &text) == nil {
 		return text
 	}
-	var list []struct {
-		Role    string `json:"role"`
-		Content any    `json:"content"`
-	}
+	var list []chat.Message
 	if json.Unmarshal(v, &list) != nil {
 		return string(v)
 	}
 	var lines []string
 	for _, m := range list {
-		lines = append(lines, fmt.Sprintf("%s: %v", m.Role, m.Content))
+		lines = append(lines, m.Role+": "+m.Content)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 	"stillhouse/internal/student"
 	"stillhouse/internal/testkit"
 )
@@ -129,7 +130,11 @@ func encode(t *testing.T, options, line string) (Example, *Encoder, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := parseLine([]byte(line), "line 1", o.DatasetTextField)
+	var fields rowfile.Row
+	if err := rowfile.Decode([]byte(line), &fields); err != nil {
+		t.Fatal(err)
+	}
+	r, err := row("line 1", fields, nil, o.DatasetTextField)
 	if err != nil {
 		t.Fatal(err)
 	}

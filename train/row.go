@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // A Row is one row to train on, before it is encoded. It is one of four kinds:
@@ -56,7 +57,7 @@ func (r Row) kind() kind {
 }
 
 // row makes a Row of the fields of a record.
-func row(name string, fields map[string]json.RawMessage, there []string, textField string) (Row, error) {
+func row(name string, fields rowfile.Row, there []string, textField string) (Row, error) {
 	r := Row{Name: name}
 	get := func(key string) json.RawMessage {
 		if v := fields[key]; len(v) > 0 && !bytes.Equal(v, []byte("null")) {
@@ -82,12 +83,9 @@ func row(name string, fields map[string]json.RawMessage, there []string, textFie
 		return r, stillhouse.Invalidf("%s: there is nothing to train on: messages, prompt and completion, or %s must be there; the columns that are there are %s",
 			name, textField, strings.Join(there, ", "))
 	}
-	if r.Tools = get("tools"); isString(r.Tools) {
-		var s string
-		if err := json.Unmarshal(r.Tools, &s); err != nil || s != "" && !json.Valid([]byte(s)) {
-			return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
-		}
-		r.Tools = json.RawMessage(s)
+	var ok bool
+	if r.Tools, ok = unwrapped(get("tools")); !ok {
+		return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
 	}
 	if v := get("chat_template_kwargs"); v != nil {
 		if err := json.Unmarshal(v, &r.Vars); err != nil {
@@ -101,6 +99,18 @@ func row(name string, fields map[string]json.RawMessage, there []string, textFie
 }
 
 func isString(v json.RawMessage) bool { return len(v) > 0 && v[0] == '"' }
+
+// unwrapped is v, or, where v is a string, the JSON in it: nothing where that is empty.
+func unwrapped(v json.RawMessage) (_ json.RawMessage, ok bool) {
+	if !isString(v) {
+		return v, true
+	}
+	var s string
+	if err := json.Unmarshal(v, &s); err != nil || s == "" {
+		return nil, err == nil
+	}
+	return json.RawMessage(s), json.Valid([]byte(s))
+}
 
 // answer puts the reasoning and the tool calls that a stage keeps in columns of their own where templates look for
 // them: into the last message of the completion, unless it has its own.
@@ -117,12 +127,8 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 		last["reasoning_content"] = reasoning
 	}
 	if _, ok := last["tool_calls"]; !ok && calls != nil {
-		if isString(calls) {
-			var s string
-			if err := json.Unmarshal(calls, &s); err != nil || !json.Valid([]byte(s)) {
-				return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
-			}
-			calls = json.RawMessage(s)
+		if calls, ok = unwrapped(calls); !ok || calls == nil {
+			return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
 		}
 		last["tool_calls"] = calls
 	}
@@ -131,33 +137,33 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 	return err
 }
 
+// fieldNames are the columns that rows are made of.
+func fieldNames(textField string) []string {
+	return []string{"messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", "prompt_id", "sample", textField}
+}
+
 // rows reads the rows of a batch. name says what to call the row at a place; it is used for rows that carry no name of
 // their own.
 func rows(batch arrow.RecordBatch, textField string, name func(i int) string) ([]Row, error) {
-	schema := batch.Schema()
-	var cols []int
-	for i, f := range schema.Fields() {
-		switch f.Name {
-		case "messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", textField:
-			cols = append(cols, i)
-		}
-	}
+	there, want := columns(batch.Schema()), fieldNames(textField)
 	out := make([]Row, batch.NumRows())
 	for i := range out {
-		fields := make(map[string]json.RawMessage, len(cols))
-		for _, c := range cols {
-			v, err := json.Marshal(batch.Column(c).GetOneForMarshal(i))
-			if err != nil {
-				return nil, stillhouse.Permanentf("%s: column %q: %w", name(i), schema.Field(c).Name, err)
+		fields := rowfile.Row{}
+		for c, column := range there {
+			if !slices.Contains(want, column) {
+				continue
 			}
-			fields[schema.Field(c).Name] = v
+			var err error
+			if fields[column], err = rowfile.Value(batch.Column(c), i); err != nil {
+				return nil, stillhouse.Permanentf("%s: column %q: %w", name(i), column, err)
+			}
 		}
-		n := name(i)
-		if own := sampleName(batch, i); own != "" {
-			n = own
+		n := sampleName(fields)
+		if n == "" {
+			n = name(i)
 		}
 		var err error
-		if out[i], err = row(n, fields, columns(schema), textField); err != nil {
+		if out[i], err = row(n, fields, there, textField); err != nil {
 			return nil, err
 		}
 	}
@@ -165,20 +171,15 @@ func rows(batch arrow.RecordBatch, textField string, name func(i int) string) ([
 }
 
 // sampleName is the name of a row that came from a teacher.
-func sampleName(batch arrow.RecordBatch, i int) string {
-	at := func(name string) arrow.Array {
-		if c := batch.Schema().FieldIndices(name); len(c) == 1 {
-			return batch.Column(c[0])
-		}
-		return nil
-	}
-	id, ok := at("prompt_id").(*array.String)
-	if !ok {
+func sampleName(fields rowfile.Row) string {
+	var id *string
+	if json.Unmarshal(fields["prompt_id"], &id) != nil || id == nil {
 		return ""
 	}
-	n := fmt.Sprintf("prompt %q", id.Value(i))
-	if s, ok := at("sample").(*array.Int32); ok {
-		n += fmt.Sprintf(" sample %d", s.Value(i))
+	n := fmt.Sprintf("prompt %q", *id)
+	var sample *int32
+	if json.Unmarshal(fields["sample"], &sample) == nil && sample != nil {
+		n += fmt.Sprintf(" sample %d", *sample)
 	}
 	return n
 }

@@ -3,11 +3,7 @@ package rundir
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -15,22 +11,15 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
-	pqfile "github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
-	"github.com/klauspost/compress/snappy"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // Files of a run carry keys with this prefix in their metadata.
 const metaPrefix = "stillhouse:"
-
-func init() {
-	if c, err := compress.GetCodec(compress.Codecs.Snappy); err == nil {
-		compress.RegisterCodec(compress.Codecs.Snappy, boundedSnappy{c})
-	}
-}
 
 // EncodeParquet writes a batch as a Parquet file: one row group, zstd (whose frames carry checksums), and no time, host
 // or version in it, so that equal rows give equal bytes however they lie in memory. The batch's Arrow schema is stored,
@@ -85,7 +74,7 @@ func EncodeParquet(batch arrow.RecordBatch, meta map[string]string) (data []byte
 // Only the Parquet types count: what pyarrow stored as large_string or as a dictionary comes as plain strings.
 func ReadParquet(ctx context.Context, path string, mem memory.Allocator, columns ...string) (arrow.RecordBatch, error) {
 	var rows arrow.RecordBatch
-	err := open(path, mem, func(r *pqarrow.FileReader, _ metadata.KeyValueMetadata) error {
+	err := rowfile.Parquet(path, mem, func(r *pqarrow.FileReader, _ metadata.KeyValueMetadata) error {
 		var err error
 		rows, err = readAll(ctx, r, mem, columns)
 		return err
@@ -104,7 +93,7 @@ type footer struct {
 }
 
 func readFooter(path string) (f footer, err error) {
-	err = open(path, memory.DefaultAllocator, func(r *pqarrow.FileReader, meta metadata.KeyValueMetadata) error {
+	err = rowfile.Parquet(path, memory.DefaultAllocator, func(r *pqarrow.FileReader, meta metadata.KeyValueMetadata) error {
 		f = footer{rows: r.ParquetReader().NumRows(), meta: map[string]string{}}
 		for _, kv := range meta {
 			f.meta[kv.Key] = kv.GetValue()
@@ -117,76 +106,6 @@ func readFooter(path string) (f footer, err error) {
 		return nil
 	})
 	return f, err
-}
-
-// open opens a Parquet file for do. The reader panics on some damaged files; here, and on this goroutine only since
-// nothing is read in parallel, that becomes an error.
-func open(path string, mem memory.Allocator, do func(*pqarrow.FileReader, metadata.KeyValueMetadata) error) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return stillhouse.Invalidf("%s: there is no such file", path)
-		}
-		return err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return err
-	} else if info.IsDir() {
-		return stillhouse.Invalidf("%s is a directory, not a Parquet file", path)
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-		}
-		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			err = stillhouse.Invalidf("%s is cut off, damaged or no Parquet file: %w", path, err)
-		}
-	}()
-	// Pages come from Go's allocator: the reader gives them back by finalizers.
-	r, err := pqfile.NewParquetReader(section(f), pqfile.WithReadProps(parquet.NewReaderProperties(memory.NewGoAllocator())))
-	if err != nil {
-		return err
-	}
-	// The Arrow schema stored in the metadata is not looked at. It would bring large strings and dictionaries in, and a
-	// damaged one makes the reader allocate what it claims, up to the end of the process.
-	meta := r.MetaData().KeyValueMetadata()
-	r.MetaData().FileMetaData.KeyValueMetadata = nil
-	if err := walk(r); err != nil {
-		return err
-	}
-	a, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{}, mem)
-	if err != nil {
-		return err
-	}
-	return do(a, meta)
-}
-
-// walk reads the head of every column chunk. pqarrow does so on goroutines of its own for columns within structs, where
-// a panic over a damaged file would end the process: here it can be recovered.
-func walk(r *pqfile.Reader) error {
-	for g := range r.NumRowGroups() {
-		group := r.RowGroup(g)
-		for c := range group.NumColumns() {
-			pages, err := group.GetColumnPageReader(c)
-			if err != nil {
-				return err
-			}
-			pages.Next()
-			if err := errors.Join(pages.Err(), pages.Close()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// section keeps the reader from closing the file, which its opener does.
-func section(f *os.File) parquet.ReaderAtSeeker {
-	return struct {
-		io.ReaderAt
-		io.Seeker
-	}{f, f}
 }
 
 func readAll(ctx context.Context, r *pqarrow.FileReader, mem memory.Allocator, columns []string) (arrow.RecordBatch, error) {
@@ -258,18 +177,4 @@ func joined(t arrow.Table, schema *arrow.Schema, mem memory.Allocator) (arrow.Re
 		}
 	}
 	return array.NewRecordBatch(schema, cols, t.NumRows()), nil
-}
-
-// boundedSnappy refuses a block that claims to be larger than its page: by default the room is allocated unseen.
-type boundedSnappy struct{ compress.Codec }
-
-func (c boundedSnappy) DecodeWithError(dst, src []byte) ([]byte, error) {
-	n, err := snappy.DecodedLen(src)
-	if err != nil {
-		return nil, err
-	}
-	if n > len(dst) {
-		return nil, fmt.Errorf("a snappy block claims %d bytes in a page of %d", n, len(dst))
-	}
-	return snappy.Decode(dst, src)
 }

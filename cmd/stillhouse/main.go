@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 	"stillhouse/pipelines"
 )
 
@@ -91,6 +92,17 @@ func command(c *console) *cobra.Command {
 		return stillhouse.Invalidf("%v\nUsage: %s", err, cmd.UseLine())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range root.Commands() {
+			names = append(names, sub.Name())
+		}
+		return stillhouse.Invalidf("%s: there is no such command: %s", args[0], options.Nearest(args[0], names))
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
 		askCommand(c), serveCommand(c), exportCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {

@@ -35,19 +35,29 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// afterwards says what became of a command's work when it was interrupted.
+var afterwards = map[string]string{
+	"run":   " What was done is kept: the same command goes on from there; a training that was under way begins again.",
+	"train": " The same command begins the training again; a student that was there before is as it was.",
+}
+
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := command(&console{out: stdout, err: stderr, terminal: isTerminal(stderr)})
+	out := &output{Writer: stdout}
+	root := command(&console{out: out, err: stderr, terminal: isTerminal(stderr)})
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && out.failed != nil { // tables and help texts do not say so
+		err = fmt.Errorf("write what was asked for: %w", out.failed)
+	}
 	if err == nil {
 		return 0
 	}
 	code := exitCode(ctx, err)
 	if code == exitInterrupted {
-		fmt.Fprintln(stderr, "stillhouse: interrupted. What was done is kept: the same command goes on from there.")
+		fmt.Fprintln(stderr, "stillhouse: interrupted."+afterwards[cmd.Name()])
 	} else {
 		fmt.Fprintln(stderr, "stillhouse: "+strings.TrimPrefix(err.Error(), "stillhouse: "))
 	}
@@ -72,6 +82,20 @@ func exitCode(ctx context.Context, err error) int {
 type console struct {
 	out, err io.Writer
 	terminal bool // err is a terminal: colours and bars are welcome
+}
+
+// An output remembers that it could not be written.
+type output struct {
+	io.Writer
+	failed error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil && o.failed == nil {
+		o.failed = err
+	}
+	return n, err
 }
 
 func (c *console) ui() pipelines.UI { return pipelines.UI{Out: c.err, Terminal: c.terminal} }

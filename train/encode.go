@@ -193,7 +193,7 @@ func (e *Encoder) EncodeRows(ctx context.Context, list []Row) (out []Example, a 
 		}
 	}
 	if len(out) == 0 {
-		err := stillhouse.Invalidf("train: none of the %d rows can be trained on: after max_length no token of the loss is left: raise train.max_length, or look at the rows", len(list))
+		err := stillhouse.Invalidf("train: none of the %d rows can be trained on: after max_length no token of the loss is left: raise max_length, or look at the rows", len(list))
 		if len(failures) > 0 {
 			err = stillhouse.Invalidf("train: none of the %d rows can be trained on, the first for this reason: %w", len(list), failures[0])
 		}

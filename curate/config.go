@@ -1,5 +1,7 @@
 package curate
 
+import "stillhouse/internal/options"
+
 // Config is the config's block curate.
 type Config struct {
 	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards that score each candidate, each {KIND: {OPTIONS}} or only its kind."`
@@ -17,7 +19,7 @@ func (c *Config) Validate() error {
 	if err := (&Score{c.Rewards}).Validate(); err != nil {
 		return err
 	}
-	return c.Select.Validate()
+	return options.Under("select", c.Select.Validate())
 }
 
 // Stages are the two stages of curation, which follow each other.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // LengthOptions are the options of the reward length, a score from 0 to 1 for the number of completion tokens n:
@@ -27,13 +28,13 @@ func (o *LengthOptions) EnsureDefaults() {}
 func (o *LengthOptions) Validate() error {
 	switch {
 	case o.MinTokens < 0:
-		return stillhouse.Invalidf("min_tokens is %d: it must be 0 or more", o.MinTokens)
+		return options.Wrongf("min_tokens", "is %d: it must be 0 or more", o.MinTokens)
 	case o.MaxTokens < 0:
-		return stillhouse.Invalidf("max_tokens is %d: it must be 0 or more", o.MaxTokens)
+		return options.Wrongf("max_tokens", "is %d: it must be 0 or more", o.MaxTokens)
 	case o.MinTokens == 0 && o.MaxTokens == 0:
-		return stillhouse.Invalidf("neither max_tokens nor min_tokens is set: set one, such as max_tokens: 512")
+		return options.Wrongf("", "neither max_tokens nor min_tokens is set: set one, such as max_tokens: 512")
 	case o.MaxTokens > 0 && o.MinTokens > o.MaxTokens:
-		return stillhouse.Invalidf("min_tokens is %d and max_tokens %d: the minimum must not be above the maximum", o.MinTokens, o.MaxTokens)
+		return options.Wrongf("min_tokens", "is %d and max_tokens %d: the minimum must not be above the maximum", o.MinTokens, o.MaxTokens)
 	}
 	return nil
 }

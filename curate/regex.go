@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // RegexOptions are the options of the reward regex: 1 and right when the pattern is found anywhere in the completion,
@@ -22,10 +23,10 @@ func (o *RegexOptions) EnsureDefaults() {}
 // Validate is an Invalid error when the pattern is missing or no regular expression.
 func (o *RegexOptions) Validate() error {
 	if o.Pattern == "" {
-		return stillhouse.Invalidf(`pattern is missing: set one, such as pattern: "\\boxed"`)
+		return options.Wrongf("pattern", `is missing: set one, such as pattern: "\\boxed"`)
 	}
 	if _, err := regexp.Compile(o.Pattern); err != nil {
-		return stillhouse.Invalidf("pattern %q: %w (the syntax is RE2's, without lookaround and backreferences)", o.Pattern, err)
+		return options.Wrongf("pattern", "is %q: %v (the syntax is RE2's, without lookaround and backreferences)", o.Pattern, err)
 	}
 	return nil
 }

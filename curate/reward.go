@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
-	"stillhouse/internal/kinds"
+	"stillhouse/internal/options"
 )
 
 // A Reward says what a candidate is worth and why. It may be asked from several goroutines at once.
@@ -39,12 +39,12 @@ type Comparer interface {
 
 // RewardOptions are the options of one kind of reward, a struct that the config is read into.
 type RewardOptions interface {
-	kinds.Options
+	options.Struct
 	// New makes the reward. The options are valid and have their defaults.
 	New() (Reward, error)
 }
 
-var rewards = kinds.Set[RewardOptions]{Thing: "reward", New: map[string]func() RewardOptions{
+var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
 	"math":   func() RewardOptions { return &MathOptions{} },
 	"length": func() RewardOptions { return &LengthOptions{} },
 	"regex":  func() RewardOptions { return &RegexOptions{} },
@@ -93,48 +93,43 @@ func (e *RewardEntry) EnsureDefaults() {
 	}
 }
 
-// Validate is an Invalid error that names the option that is wrong.
+// Validate is an Invalid error that names the option that is wrong, under the entry's kind.
 func (e *RewardEntry) Validate() error {
 	if _, err := rewards.Zero(e.Kind); err != nil {
 		return err
 	}
-	if e.Weight != nil && (math.IsNaN(*e.Weight) || math.IsInf(*e.Weight, 0)) {
-		return stillhouse.Invalidf("reward %q: weight is %v: it must be a finite number", e.Name, *e.Weight)
+	var err error
+	switch {
+	case e.Weight != nil && (math.IsNaN(*e.Weight) || math.IsInf(*e.Weight, 0)):
+		err = options.Wrongf("weight", "is %v: it must be a finite number", *e.Weight)
+	case !(e.Timeout >= 0 && e.Timeout <= 86400):
+		err = options.Wrongf("timeout", "is %v: it must be between 0 and 86400 seconds", e.Timeout)
+	case e.Options != nil:
+		err = e.Options.Validate()
 	}
-	if !(e.Timeout >= 0 && e.Timeout <= 86400) {
-		return stillhouse.Invalidf("reward %q: timeout is %v: it must be between 0 and 86400 seconds", e.Name, e.Timeout)
-	}
-	if e.Options != nil {
-		if err := e.Options.Validate(); err != nil {
-			return stillhouse.Invalidf("reward %q: %w", e.Name, err)
-		}
-	}
-	return nil
+	return options.Under(e.Kind, err)
 }
 
 // UnmarshalYAML reads an entry and fills in its defaults. Its errors name the line.
 func (e *RewardEntry) UnmarshalYAML(node *yaml.Node) (err error) {
 	*e = RewardEntry{}
-	if e.Kind, e.Options, err = rewards.ParseYAML(node, &e.Shared); err != nil {
+	if e.Kind, e.Options, err = rewards.Decode(node, &e.Shared); err != nil {
 		return err
 	}
 	e.EnsureDefaults()
-	if err := e.Validate(); err != nil {
-		return stillhouse.Invalidf("line %d: %w", node.Line, err)
-	}
-	return nil
+	return options.At(node, e.Validate())
 }
 
 // MarshalYAML writes the entry with all its options.
 func (e RewardEntry) MarshalYAML() (any, error) {
 	e.EnsureDefaults()
-	return kinds.YAML(e.Kind, e.Options, e.Shared)
+	return options.EncodeYAML(e.Kind, e.Options, e.Shared)
 }
 
 // UnmarshalJSON reads an entry and fills in its defaults.
 func (e *RewardEntry) UnmarshalJSON(data []byte) (err error) {
 	*e = RewardEntry{}
-	if e.Kind, e.Options, err = rewards.ParseJSON(data, &e.Shared); err != nil {
+	if e.Kind, e.Options, err = rewards.DecodeJSON(data, &e.Shared); err != nil {
 		return err
 	}
 	e.EnsureDefaults()
@@ -144,7 +139,7 @@ func (e *RewardEntry) UnmarshalJSON(data []byte) (err error) {
 // MarshalJSON writes the entry with all its options.
 func (e RewardEntry) MarshalJSON() ([]byte, error) {
 	e.EnsureDefaults()
-	return kinds.JSON(e.Kind, e.Options, e.Shared)
+	return options.EncodeJSON(e.Kind, e.Options, e.Shared)
 }
 
 var (

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Score asks every reward about every candidate.
@@ -42,24 +43,25 @@ func (s *Score) EnsureDefaults() {
 // Validate is an Invalid error when there is no reward, when two have one name, or when no weight counts.
 func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
-		return stillhouse.Invalidf("rewards is empty: name one, such as rewards: [math]; there are %v", rewards.Names())
+		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
 	}
 	seen, counts := map[string]bool{}, false
-	for _, e := range s.Rewards {
+	for i, e := range s.Rewards {
 		if e.Name == "" {
 			e.Name = e.Kind
 		}
-		if err := e.Validate(); err != nil {
+		key := fmt.Sprintf("rewards[%d]", i)
+		if err := options.Under(key, e.Validate()); err != nil {
 			return err
 		}
 		if seen[e.Name] {
-			return stillhouse.Invalidf("two rewards are named %q: give one another name, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
+			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
 		seen[e.Name] = true
 		counts = counts || e.Weight == nil || *e.Weight != 0
 	}
 	if !counts {
-		return stillhouse.Invalidf("every reward has weight 0: nothing would tell candidates apart")
+		return options.Wrongf("rewards", "have all weight 0: nothing would tell candidates apart")
 	}
 	return nil
 }

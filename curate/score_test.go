@@ -153,25 +153,28 @@ select:
 
 func TestConfigErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"rewards:\n- mth": `line 2: reward "mth" is not known: did you mean "math"? There are length, math, regex`,
-		"rewards:\n- math\n- length: {max_token: 3}":          `line 3: reward "length": option "max_token" is not known: did you mean "max_tokens"? There are max_tokens, min_tokens, name, timeout, weight`,
-		"rewards:\n- length:\n    max_tokens: many":           `line 3: reward "length": max_tokens: many is not a whole number`,
-		"rewards: [{length: {max_tokens: 4.5}}]":              `line 1: reward "length": max_tokens: 4.5 is not a whole number`,
-		"rewards: [{length: {}}]":                             `line 1: reward "length": neither max_tokens nor min_tokens is set`,
-		"rewards: [{length: {min_tokens: 9, max_tokens: 2}}]": `min_tokens is 9 and max_tokens 2`,
-		"rewards: [{math: {weight: heavy}}]":                  `line 1: reward "math": weight: heavy is not a number`,
-		"rewards: [{math: {weight: .nan}}]":                   `weight is NaN: it must be a finite number`,
-		"rewards: [{math: {weight: 1, weight: 2}}]":           `option "weight" is written twice`,
-		"rewards: [{math: 3}]":                                `line 1: reward "math": its options are a mapping`,
-		"rewards: [{math: {}, length: {}}]":                   `line 1: write each reward as its name`,
-		"rewards: [[math]]":                                   `line 1: write each reward as its name`,
-		"rewards: [{regex: {pattern: '('}}]":                  `line 1: reward "regex": pattern "("`,
-		"rewards: [regex]":                                    `line 1: reward "regex": pattern is missing`,
-		"rewards: [math, math]":                               `two rewards are named "math"`,
-		"rewards: [{math: {weight: 0}}]":                      `every reward has weight 0`,
-		"rewards: []":                                         `rewards is empty`,
-		"rewards: [math]\nselect: {best: -1}":                 `best is -1`,
-		"rewards: [math]\nselect: {min_reward: .inf}":         `min_reward is +Inf`,
+		"rewards:\n- mth": `line 2: "mth" is not a reward: did you mean "math"?`,
+		"rewards:\n- math\n- length: {max_token: 3}":          `line 3: length.max_token: is not a key: did you mean "max_tokens"?`,
+		"rewards:\n- math: {wieght: 3}":                       `line 2: math.wieght: is not a key: did you mean "weight"?`,
+		"rewards:\n- length:\n    max_tokens: many":           `line 3: length.max_tokens: wants a whole number, not "many"`,
+		"rewards: [{length: {max_tokens: 4.5}}]":              `line 1: length.max_tokens: wants a whole number, not "4.5"`,
+		"rewards: [{length: {}}]":                             `line 1: length: neither max_tokens nor min_tokens is set`,
+		"rewards: [{length: {min_tokens: 9, max_tokens: 2}}]": `length.min_tokens: is 9 and max_tokens 2`,
+		"rewards: [{math: {weight: heavy}}]":                  `line 1: math.weight: wants a number, not "heavy"`,
+		"rewards: [{math: {weight: .nan}}]":                   `math.weight: is NaN: it must be a finite number`,
+		"rewards:\n- math: {timeout: 1,\n    weight: .nan}":   `line 3: math.weight: is NaN: it must be a finite number`,
+		"rewards: [{math: {timeout: -1}}]":                    `math.timeout: is -1: it must be between 0 and 86400 seconds`,
+		"rewards: [{math: {weight: 1, weight: 2}}]":           `math.weight: is there twice, first in line 1`,
+		"rewards: [{math: 3}]":                                `line 1: math: wants keys and values, not "3"`,
+		"rewards: [{math: {}, length: {}}]":                   `line 1: wants one name, or one name with its options, such as length or {length: {}}, not keys and values`,
+		"rewards: [[math]]":                                   `line 1: wants one name, or one name with its options`,
+		"rewards: [{regex: {pattern: '('}}]":                  `line 1: regex.pattern: is "("`,
+		"rewards: [regex]":                                    `line 1: regex.pattern: is missing`,
+		"rewards: [math, math]":                               `rewards[1]: is named "math", as another one is`,
+		"rewards: [{math: {weight: 0}}]":                      `rewards: have all weight 0`,
+		"rewards: []":                                         `rewards: is empty`,
+		"rewards: [math]\nselect: {best: -1}":                 `select.best: is -1`,
+		"rewards: [math]\nselect: {min_reward: .inf}":         `select.min_reward: is +Inf`,
 	} {
 		var c Config
 		err := yaml.Unmarshal([]byte(text), &c)
@@ -185,9 +188,9 @@ func TestConfigErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"rewards": ["mth"]}`:                           `did you mean "math"?`,
 		`{"rewards": [{"length": {"max_token": 3}}]}`:    `did you mean "max_tokens"?`,
-		`{"rewards": [{"length": {"max_tokens": "x"}}]}`: `max_tokens: "x" is not a whole number`,
-		`{"rewards": [{"a": {}, "b": {}}]}`:              `write each reward as its name`,
-		`{"rewards": [{"math": 3}]}`:                     `its options are an object`,
+		`{"rewards": [{"length": {"max_tokens": "x"}}]}`: `length.max_tokens: wants a whole number, not "x"`,
+		`{"rewards": [{"a": {}, "b": {}}]}`:              `wants one name`,
+		`{"rewards": [{"math": 3}]}`:                     `math: wants keys and values, not "3"`,
 	} {
 		err := json.Unmarshal([]byte(text), &Config{})
 		require.ErrorContains(t, err, want, text)

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Select keeps the best candidates of each prompt as training rows.
@@ -41,10 +42,10 @@ func (s *Select) EnsureDefaults() {
 // Validate is an Invalid error that names the option that is wrong.
 func (s *Select) Validate() error {
 	if s.Best < 0 {
-		return stillhouse.Invalidf("select: best is %d: it must be 1 or more", s.Best)
+		return options.Wrongf("best", "is %d: it must be 1 or more", s.Best)
 	}
 	if m := s.MinReward; m != nil && (math.IsNaN(*m) || math.IsInf(*m, 0)) {
-		return stillhouse.Invalidf("select: min_reward is %v: it must be a finite number, or null to keep any", *m)
+		return options.Wrongf("min_reward", "is %v: it must be a finite number, or null to keep any", *m)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Distill is the stage that asks the teacher.
@@ -83,11 +84,11 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	o := d.Options
 	o.EnsureDefaults()
-	if err := o.Validate(); err != nil {
+	if err := options.Under("distill", o.Validate()); err != nil {
 		return nil, err
 	}
 	if o.Endpoint == Embedded {
-		return nil, stillhouse.Invalidf("distill.endpoint is %q: it must be served first and its URL put here", Embedded)
+		return nil, options.Wrongf("distill.endpoint", "is %q: it must be served first and its URL put here", Embedded)
 	}
 	key, err := o.APIKey()
 	if err != nil {

@@ -120,23 +120,23 @@ func TestKeyIsNotInTheErrorOfARefusal(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	good := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m"}
 	for says, change := range map[string]func(*Options){
-		"distill.endpoint is missing":        func(o *Options) { o.Endpoint = "" },
-		"distill.endpoint is not an http":    func(o *Options) { o.Endpoint = "127.0.0.1:8000" },
-		"distill.endpoint holds a user name": func(o *Options) { o.Endpoint = "https://user:pass@example.com/v1" },
-		"distill.endpoint has a query":       func(o *Options) { o.Endpoint = "https://example.com/v1?key=1" },
-		"distill.model is missing":           func(o *Options) { o.Model = "" },
-		"distill.samples is -1":              func(o *Options) { o.Samples = -1 },
-		"distill.temperature is 9":           func(o *Options) { o.Temperature = new(9.0) },
-		"distill.top_p is 0":                 func(o *Options) { o.TopP = new(0.0) },
-		"distill.max_tokens is -5":           func(o *Options) { o.MaxTokens = -5 },
-		"distill.concurrency is -1":          func(o *Options) { o.Concurrency = -1 },
-		"distill.max_retries is -1":          func(o *Options) { o.MaxRetries = new(-1) },
-		"distill.timeout is -1ns":            func(o *Options) { o.Timeout = -1 },
-		"distill.give_up_after is -1ns":      func(o *Options) { o.GiveUpAfter = -1 },
-		`use distill.samples`:                func(o *Options) { o.ExtraBody = map[string]any{"n": 4} },
-		"answers are not streamed":           func(o *Options) { o.ExtraBody = map[string]any{"stream": true} },
-		"distill.extra_body.x cannot be":     func(o *Options) { o.ExtraBody = map[string]any{"x": map[any]any{1: 2}} },
-		`distill.seed is 9007199254740992`:   func(o *Options) { o.Seed = new(int64(1) << 53) },
+		"endpoint: is missing":        func(o *Options) { o.Endpoint = "" },
+		"endpoint: is not an http":    func(o *Options) { o.Endpoint = "127.0.0.1:8000" },
+		"endpoint: holds a user name": func(o *Options) { o.Endpoint = "https://user:pass@example.com/v1" },
+		"endpoint: has a query":       func(o *Options) { o.Endpoint = "https://example.com/v1?key=1" },
+		"model: is missing":           func(o *Options) { o.Model = "" },
+		"samples: is -1":              func(o *Options) { o.Samples = -1 },
+		"temperature: is 9":           func(o *Options) { o.Temperature = new(9.0) },
+		"top_p: is 0":                 func(o *Options) { o.TopP = new(0.0) },
+		"max_tokens: is -5":           func(o *Options) { o.MaxTokens = -5 },
+		"concurrency: is -1":          func(o *Options) { o.Concurrency = -1 },
+		"max_retries: is -1":          func(o *Options) { o.MaxRetries = new(-1) },
+		"timeout: is -1ns":            func(o *Options) { o.Timeout = -1 },
+		"give_up_after: is -1ns":      func(o *Options) { o.GiveUpAfter = -1 },
+		`extra_body.n: has a key of its own: use distill.samples`:    func(o *Options) { o.ExtraBody = map[string]any{"n": 4} },
+		"extra_body.stream: cannot be set: answers are not streamed": func(o *Options) { o.ExtraBody = map[string]any{"stream": true} },
+		"extra_body.x: cannot be":                                    func(o *Options) { o.ExtraBody = map[string]any{"x": map[any]any{1: 2}} },
+		`seed: is 9007199254740992`:                                  func(o *Options) { o.Seed = new(int64(1) << 53) },
 	} {
 		o := good
 		change(&o)
@@ -146,6 +146,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), says)
 		assert.NotContains(t, err.Error(), "pass@")
 	}
+	wrong := good
+	wrong.Samples = -1
+	require.EqualError(t, (&Distill{Options: wrong}).Open(context.Background()), "distill.samples: is -1: it must be 1 to 1024", "outside of its block")
 	good.EnsureDefaults()
 	assert.NoError(t, good.Validate())
 }

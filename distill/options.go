@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Options is the block `distill:` of a config.
@@ -70,32 +71,32 @@ func (o *Options) EnsureDefaults() {
 // Embedded is the endpoint's name that pipelines replaces by the URL of the teacher that comes with this program.
 const Embedded = "embedded"
 
-// Validate says which key has a value that cannot be, and what would be right.
+// Validate says which key of the block has a value that cannot be, and what would be right.
 func (o *Options) Validate() error {
 	if err := o.validateEndpoint(); err != nil {
 		return err
 	}
 	switch {
 	case o.Model == "":
-		return stillhouse.Invalidf("distill.model is missing: name the model as the endpoint knows it")
+		return options.Wrongf("model", "is missing: name the model as the endpoint knows it")
 	case o.Samples < 1 || o.Samples > maxSamples:
-		return stillhouse.Invalidf("distill.samples is %d: it must be 1 to %d", o.Samples, maxSamples)
+		return options.Wrongf("samples", "is %d: it must be 1 to %d", o.Samples, maxSamples)
 	case o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 5):
-		return stillhouse.Invalidf("distill.temperature is %v: it must be 0 to 5", *o.Temperature)
+		return options.Wrongf("temperature", "is %v: it must be 0 to 5", *o.Temperature)
 	case o.TopP != nil && !(*o.TopP > 0 && *o.TopP <= 1):
-		return stillhouse.Invalidf("distill.top_p is %v: it must be above 0 and at most 1", *o.TopP)
+		return options.Wrongf("top_p", "is %v: it must be above 0 and at most 1", *o.TopP)
 	case o.MaxTokens < 0:
-		return stillhouse.Invalidf("distill.max_tokens is %d: it must be a positive number, or 0 for the endpoint's own limit", o.MaxTokens)
+		return options.Wrongf("max_tokens", "is %d: it must be a positive number, or 0 for the endpoint's own limit", o.MaxTokens)
 	case o.Seed != nil && *o.Seed > maxSeed:
-		return stillhouse.Invalidf("distill.seed is %d: it must be at most %d", *o.Seed, int64(maxSeed))
+		return options.Wrongf("seed", "is %d: it must be at most %d", *o.Seed, int64(maxSeed))
 	case o.Timeout < 0:
-		return stillhouse.Invalidf("distill.timeout is %v: it must be a positive duration such as 5m", o.Timeout)
+		return options.Wrongf("timeout", "is %v: it must be a positive duration such as 5m", o.Timeout)
 	case o.Concurrency < 0 || o.Concurrency > maxConcurrency:
-		return stillhouse.Invalidf("distill.concurrency is %d: it must be 1 to %d", o.Concurrency, maxConcurrency)
+		return options.Wrongf("concurrency", "is %d: it must be 1 to %d", o.Concurrency, maxConcurrency)
 	case o.MaxRetries != nil && *o.MaxRetries < 0:
-		return stillhouse.Invalidf("distill.max_retries is %d: it must be 0 or more", *o.MaxRetries)
+		return options.Wrongf("max_retries", "is %d: it must be 0 or more", *o.MaxRetries)
 	case o.GiveUpAfter < 0:
-		return stillhouse.Invalidf("distill.give_up_after is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
+		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
 	return o.validateExtra()
 }
@@ -108,7 +109,7 @@ const (
 
 func (o *Options) validateEndpoint() error {
 	if o.Endpoint == "" {
-		return stillhouse.Invalidf("distill.endpoint is missing: give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, or %q", Embedded)
+		return options.Wrongf("endpoint", "is missing: give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, or %q", Embedded)
 	}
 	if o.Endpoint == Embedded {
 		return nil
@@ -116,11 +117,11 @@ func (o *Options) validateEndpoint() error {
 	u, err := url.Parse(o.Endpoint)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		return stillhouse.Invalidf("distill.endpoint is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
+		return options.Wrongf("endpoint", "is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
 	case u.User != nil:
-		return stillhouse.Invalidf("distill.endpoint holds a user name or password: put the secret into an environment variable and its name into distill.api_key_env")
+		return options.Wrongf("endpoint", "holds a user name or password: put the secret into an environment variable and its name into distill.api_key_env")
 	case u.RawQuery != "" || u.Fragment != "":
-		return stillhouse.Invalidf("distill.endpoint has a query or a fragment: give the base URL only, such as %s://%s%s", u.Scheme, u.Host, u.Path)
+		return options.Wrongf("endpoint", "has a query or a fragment: give the base URL only, such as %s://%s%s", u.Scheme, u.Host, u.Path)
 	}
 	return nil
 }
@@ -140,12 +141,12 @@ func (o *Options) validateExtra() error {
 	sort.Strings(names)
 	for _, name := range names {
 		if key, ok := ours[name]; ok && key != "" {
-			return stillhouse.Invalidf("distill.extra_body sets %q: use %s instead", name, key)
+			return options.Wrongf("extra_body."+name, "has a key of its own: use %s instead", key)
 		} else if ok {
-			return stillhouse.Invalidf("distill.extra_body sets %q: answers are not streamed", name)
+			return options.Wrongf("extra_body."+name, "cannot be set: answers are not streamed")
 		}
 		if _, err := json.Marshal(o.ExtraBody[name]); err != nil {
-			return stillhouse.Invalidf("distill.extra_body.%s cannot be written as JSON: %v", name, err)
+			return options.Wrongf("extra_body."+name, "cannot be written as JSON: %v", err)
 		}
 	}
 	return nil

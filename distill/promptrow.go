@@ -30,7 +30,7 @@ func (c *collector) prompt(values row, r rowReader) (stillhouse.Prompt, error) {
 	o := c.o
 	p := stillhouse.Prompt{Source: o.Source}
 	if _, ok := values[o.Prompt]; !ok && !slices.Contains(r.columns(), o.Prompt) {
-		return p, badf("there is no column %q (prompts.prompt): the columns there are %s", o.Prompt, strings.Join(r.columns(), ", "))
+		return p, badf("there is no column %q (%s.prompt): the columns there are %s", o.Prompt, o.Section, strings.Join(r.columns(), ", "))
 	}
 	for _, name := range o.columns() {
 		if !validText(values[name]) {

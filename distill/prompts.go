@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // PromptsOptions is the block `prompts:` of a config: which file, and which of its columns mean what.
@@ -26,6 +27,8 @@ type PromptsOptions struct {
 	Limit     int      `yaml:"limit" json:"limit" doc:"The most prompts to take, from the start of the file; 0 takes all."`
 	OnBadRow  string   `yaml:"on_bad_row" json:"on_bad_row" doc:"error stops at the first row that cannot be used; skip leaves such rows out and counts them."`
 	Source    string   `yaml:"source" json:"source" doc:"What the rows are called in the column source; by default the file's name."`
+
+	Section string `yaml:"-" json:"-"` // the block's own key, which errors name; prompts by default
 }
 
 // What on_bad_row may be.
@@ -36,6 +39,9 @@ const (
 
 // EnsureDefaults fills in what was left out.
 func (o *PromptsOptions) EnsureDefaults() {
+	if o.Section == "" {
+		o.Section = "prompts"
+	}
 	if o.Prompt == "" {
 		o.Prompt = "prompt"
 	}
@@ -47,15 +53,15 @@ func (o *PromptsOptions) EnsureDefaults() {
 	}
 }
 
-// Validate says which key has a value that cannot be, and what would be right.
+// Validate says which key of the block has a value that cannot be, and what would be right.
 func (o *PromptsOptions) Validate() error {
 	switch {
 	case o.Path == "":
-		return stillhouse.Invalidf("prompts.path is missing: name a JSONL or Parquet file")
+		return options.Wrongf("path", "is missing: name a JSONL or Parquet file")
 	case o.Limit < 0:
-		return stillhouse.Invalidf("prompts.limit is %d: it must be a positive number, or 0 for all", o.Limit)
+		return options.Wrongf("limit", "is %d: it must be a positive number, or 0 for all", o.Limit)
 	case o.OnBadRow != "" && o.OnBadRow != OnBadRowError && o.OnBadRow != OnBadRowSkip:
-		return stillhouse.Invalidf("prompts.on_bad_row is %q: it must be %s or %s", o.OnBadRow, OnBadRowError, OnBadRowSkip)
+		return options.Wrongf("on_bad_row", "is %q: it must be %s or %s", o.OnBadRow, OnBadRowError, OnBadRowSkip)
 	}
 	return nil
 }
@@ -111,7 +117,7 @@ func badf(format string, args ...any) error { return &badRow{fmt.Errorf(format, 
 // another, the row is bad.
 func ReadPrompts(ctx context.Context, o PromptsOptions) (p PromptRows, err error) {
 	o.EnsureDefaults()
-	if err := o.Validate(); err != nil {
+	if err := options.Under(o.Section, o.Validate()); err != nil {
 		return PromptRows{}, err
 	}
 	defer func() {
@@ -184,14 +190,14 @@ func missingColumn(o *PromptsOptions, name string, there []string) error {
 	if slices.Contains(o.Meta, name) && name != o.Prompt {
 		key = "meta"
 	}
-	return stillhouse.Invalidf("read prompts: %s has no column %q (prompts.%s): the columns there are %s", o.Path, name, key, strings.Join(there, ", "))
+	return stillhouse.Invalidf("read prompts: %s has no column %q (%s.%s): the columns there are %s", o.Path, name, o.Section, key, strings.Join(there, ", "))
 }
 
 // openRows opens a file by what it holds, not by its name alone.
 func openRows(o *PromptsOptions) (rowReader, error) {
 	f, err := os.Open(o.Path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, stillhouse.Invalidf("read prompts: there is no file %s: check prompts.path", o.Path)
+		return nil, stillhouse.Invalidf("read prompts: there is no file %s: check %s.path", o.Path, o.Section)
 	}
 	if err != nil {
 		return nil, stillhouse.Invalidf("read prompts: %w", err)

@@ -132,7 +132,7 @@ func TestFilesThatHoldNoPrompts(t *testing.T) {
 		o    PromptsOptions
 		says string
 	}{
-		"no path":        {PromptsOptions{}, "prompts.path is missing"},
+		"no path":        {PromptsOptions{}, "prompts.path: is missing"},
 		"no file":        {PromptsOptions{Path: filepath.Join(t.TempDir(), "none.jsonl")}, "there is no file"},
 		"a directory":    {PromptsOptions{Path: t.TempDir()}, "is a directory"},
 		"empty":          {PromptsOptions{Path: lines(t)}, "is empty"},
@@ -142,7 +142,7 @@ func TestFilesThatHoldNoPrompts(t *testing.T) {
 		"reference":      {PromptsOptions{Path: lines(t, `{"prompt":"a","b":1}`), Reference: "c"}, `no column "c" (prompts.reference): the columns there are b, prompt`},
 		"meta":           {PromptsOptions{Path: lines(t, `{"prompt":"a","b":1}`), Meta: []string{"c"}}, `no column "c" (prompts.meta)`},
 		"all bad":        {PromptsOptions{Path: lines(t, `{"prompt":""}`), OnBadRow: "skip"}, "none of the 1 rows"},
-		"limit":          {PromptsOptions{Path: "x", Limit: -1}, "prompts.limit is -1"},
+		"limit":          {PromptsOptions{Path: "x", Limit: -1}, "prompts.limit: is -1"},
 		"on_bad_row":     {PromptsOptions{Path: "x", OnBadRow: "ignore"}, "it must be error or skip"},
 		"not Parquet":    {PromptsOptions{Path: promptFile(t, "x.parquet", []byte("PAR2 nothing of the kind"))}, "not a whole Parquet file"},
 		"Parquet's head": {PromptsOptions{Path: promptFile(t, "x.parquet", []byte("PAR1"))}, "not a whole Parquet file"},

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Exact drops rows that say what an earlier row says, after both are normalised: Unicode NFKC, case folding, runs of
@@ -30,7 +31,7 @@ func (o *Exact) Validate() error {
 	case "", "prompt", "completion", "both":
 		return nil
 	}
-	return stillhouse.Invalidf("on is %q: it must be prompt, completion or both", o.On)
+	return options.Wrongf("on", "is %q: it must be prompt, completion or both", o.On)
 }
 
 // New makes the rule.

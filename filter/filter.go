@@ -2,10 +2,12 @@ package filter
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Filter applies its rules to every row, in their order, until one drops it.
@@ -34,7 +36,7 @@ func (f *Filter) EnsureDefaults() {
 // Validate is an Invalid error that names the rule and the option that is wrong. No rules are fine.
 func (f *Filter) Validate() error {
 	for i := range f.Rules {
-		if err := f.Rules[i].Validate(); err != nil {
+		if err := options.Under(fmt.Sprintf("rules[%d]", i), f.Rules[i].Validate()); err != nil {
 			return err
 		}
 	}

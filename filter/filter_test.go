@@ -133,22 +133,22 @@ func TestRulesConfig(t *testing.T) {
 
 func TestRulesErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"- truncated\n- refusals":                `line 2: filter "refusals" is not known: did you mean "refusal"?`,
-		"- minhash:\n    treshold: 0.8":          `line 2: filter "minhash": option "treshold" is not known: did you mean "threshold"?`,
-		"- minhash: {threshold: 2}":              `line 1: filter "minhash": threshold is 2`,
-		"- minhash: {threshold: .nan}":           `threshold is NaN`,
-		"- minhash: {words: -1}":                 `words is -1`,
-		"- minhash: {permutations: 1000000000}":  `permutations is 1000000000`,
-		"- exact: {on: answer}":                  `on is "answer": it must be prompt, completion or both`,
-		"- per_prompt: {max: -2}":                `max is -2`,
-		"- length":                               `no limit is set`,
-		"- length: {max_tokens: -1}":             `max_tokens is -1`,
-		"- length: {min_chars: 9, max_chars: 2}": `nothing is left between them`,
-		"- length: {min_chars: yes please}":      `min_chars: yes please is not a whole number`,
-		"- refusal: {patterns: ['(']}":           `patterns[0] "("`,
-		"- refusal: {patterns: ['a*']}":          `patterns[0] "a*" matches every answer`,
-		"- refusal: {patterns: {a: b}}":          `is not a list of text`,
-		"- truncated: {x: 1}":                    `option "x" is not known: there are none`,
+		"- truncated\n- refusals":                `line 2: "refusals" is not a filter: did you mean "refusal"?`,
+		"- minhash:\n    treshold: 0.8":          `line 2: minhash.treshold: is not a key: did you mean "threshold"?`,
+		"- minhash: {threshold: 2}":              `line 1: minhash.threshold: is 2: it must be above 0 and at most 1`,
+		"- minhash:\n    threshold: .nan":        `line 2: minhash.threshold: is NaN`,
+		"- minhash: {words: -1}":                 `minhash.words: is -1`,
+		"- minhash: {permutations: 1000000000}":  `minhash.permutations: is 1000000000`,
+		"- exact: {on: answer}":                  `exact.on: is "answer": it must be prompt, completion or both`,
+		"- per_prompt: {max: -2}":                `per_prompt.max: is -2`,
+		"- length":                               `line 1: length: no limit is set`,
+		"- length: {max_tokens: -1}":             `length.max_tokens: is -1`,
+		"- length: {min_chars: 9, max_chars: 2}": `length.min_chars: is 9 and max_chars 2: nothing is left between them`,
+		"- length: {min_chars: yes please}":      `length.min_chars: wants a whole number, not "yes please"`,
+		"- refusal: {patterns: ['(']}":           `refusal.patterns[0]: is "("`,
+		"- refusal: {patterns: [b,\n 'a*']}":     `line 2: refusal.patterns[1]: is "a*", which matches every answer`,
+		"- refusal: {patterns: {a: b}}":          `refusal.patterns: wants a list, not keys and values`,
+		"- truncated: {x: 1}":                    `truncated.x: is not a key: nothing can stand here`,
 	} {
 		var rules []RuleEntry
 		err := yaml.Unmarshal([]byte(text), &rules)
@@ -156,7 +156,7 @@ func TestRulesErrors(t *testing.T) {
 		require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), text)
 	}
 	_, err := (&Filter{Rules: []RuleEntry{{Kind: "nothing"}}}).Schema(stillhouse.SampleSchema)
-	require.ErrorContains(t, err, `filter "nothing" is not known`)
+	require.ErrorContains(t, err, `rules[0]: "nothing" is not a filter`)
 }
 
 func TestLength(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Length drops rows whose completion is shorter or longer than wanted, in the tokens that the teacher's endpoint
@@ -27,15 +28,15 @@ func (o *Length) Validate() error {
 	}{{"tokens", o.MinTokens, o.MaxTokens}, {"chars", o.MinChars, o.MaxChars}} {
 		switch {
 		case l.min < 0:
-			return stillhouse.Invalidf("min_%s is %d: it must be 0 or more", l.what, l.min)
+			return options.Wrongf("min_"+l.what, "is %d: it must be 0 or more", l.min)
 		case l.max < 0:
-			return stillhouse.Invalidf("max_%s is %d: it must be 0 or more", l.what, l.max)
+			return options.Wrongf("max_"+l.what, "is %d: it must be 0 or more", l.max)
 		case l.max > 0 && l.min > l.max:
-			return stillhouse.Invalidf("min_%s is %d and max_%s %d: nothing is left between them", l.what, l.min, l.what, l.max)
+			return options.Wrongf("min_"+l.what, "is %d and max_%s %d: nothing is left between them", l.min, l.what, l.max)
 		}
 	}
 	if *o == (Length{}) {
-		return stillhouse.Invalidf("no limit is set: set one, such as max_tokens: 512")
+		return options.Wrongf("", "no limit is set: set one, such as max_tokens: 512")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // MinHash drops rows whose prompt is nearly the prompt of an earlier row: the Jaccard similarity of the sets of their
@@ -40,11 +41,11 @@ func (o *MinHash) EnsureDefaults() {
 func (o *MinHash) Validate() error {
 	switch {
 	case !(o.Threshold > 0 && o.Threshold <= 1):
-		return stillhouse.Invalidf("threshold is %v: it must be above 0 and at most 1", o.Threshold)
+		return options.Wrongf("threshold", "is %v: it must be above 0 and at most 1", o.Threshold)
 	case o.Words < 1 || o.Words > 100:
-		return stillhouse.Invalidf("words is %d: it must be between 1 and 100", o.Words)
+		return options.Wrongf("words", "is %d: it must be between 1 and 100", o.Words)
 	case o.Permutations < 16 || o.Permutations > 4096:
-		return stillhouse.Invalidf("permutations is %d: it must be between 16 and 4096", o.Permutations)
+		return options.Wrongf("permutations", "is %d: it must be between 16 and 4096", o.Permutations)
 	}
 	return nil
 }

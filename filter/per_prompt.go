@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // PerPrompt keeps at most so many rows of each prompt, the first ones.
@@ -21,7 +22,7 @@ func (o *PerPrompt) EnsureDefaults() {
 // Validate is an Invalid error when max would keep nothing.
 func (o *PerPrompt) Validate() error {
 	if o.Max < 1 {
-		return stillhouse.Invalidf("max is %d: it must be 1 or more", o.Max)
+		return options.Wrongf("max", "is %d: it must be 1 or more", o.Max)
 	}
 	return nil
 }

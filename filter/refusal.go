@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Refusal drops answers in which the teacher declines to answer, in English. The patterns look at how the answer
@@ -24,12 +25,13 @@ func (o *Refusal) EnsureDefaults() {
 // Validate is an Invalid error when a pattern is no regular expression, or would match every answer.
 func (o *Refusal) Validate() error {
 	for i, p := range o.Patterns {
+		key := fmt.Sprintf("patterns[%d]", i)
 		re, err := regexp.Compile("(?i)" + p)
 		if err != nil {
-			return stillhouse.Invalidf("patterns[%d] %q: %w (the syntax is RE2's)", i, p, err)
+			return options.Wrongf(key, "is %q: %v (the syntax is RE2's)", p, err)
 		}
 		if re.MatchString("") {
-			return stillhouse.Invalidf("patterns[%d] %q matches every answer: write words that mark a refusal", i, p)
+			return options.Wrongf(key, "is %q, which matches every answer: write words that mark a refusal", p)
 		}
 	}
 	return nil

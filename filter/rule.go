@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
-	"stillhouse/internal/kinds"
+	"stillhouse/internal/options"
 )
 
 // A Rule decides about one row at a time, in the order of the input. It may remember rows.
@@ -22,12 +22,12 @@ type Rule interface {
 
 // RuleOptions are the options of one kind of rule, a struct that the config is read into.
 type RuleOptions interface {
-	kinds.Options
+	options.Struct
 	// New makes the rule, which remembers no row yet. The options are valid and have their defaults.
 	New() (Rule, error)
 }
 
-var rules = kinds.Set[RuleOptions]{Thing: "filter", New: map[string]func() RuleOptions{
+var rules = options.Kinds[RuleOptions]{Thing: "a filter", New: map[string]func() RuleOptions{
 	"length":     func() RuleOptions { return &Length{} },
 	"truncated":  func() RuleOptions { return &Truncated{} },
 	"refusal":    func() RuleOptions { return &Refusal{} },
@@ -61,7 +61,7 @@ func (e *RuleEntry) EnsureDefaults() {
 	}
 }
 
-// Validate is an Invalid error that names the option that is wrong.
+// Validate is an Invalid error that names the option that is wrong, under the entry's kind.
 func (e *RuleEntry) Validate() error {
 	zero, err := rules.Zero(e.Kind)
 	if err != nil {
@@ -72,36 +72,39 @@ func (e *RuleEntry) Validate() error {
 		o = zero
 		o.EnsureDefaults()
 	}
-	if err := o.Validate(); err != nil {
-		return stillhouse.Invalidf("filter %q: %w", e.Kind, err)
-	}
-	return nil
+	return options.Under(e.Kind, o.Validate())
 }
 
 // UnmarshalYAML reads an entry and fills in its defaults. Its errors name the line.
 func (e *RuleEntry) UnmarshalYAML(node *yaml.Node) (err error) {
 	*e = RuleEntry{}
-	e.Kind, e.Options, err = rules.ParseYAML(node, nil)
-	return err
+	if e.Kind, e.Options, err = rules.Decode(node); err != nil {
+		return err
+	}
+	e.EnsureDefaults()
+	return options.At(node, e.Validate())
 }
 
 // MarshalYAML writes the entry with all its options.
 func (e RuleEntry) MarshalYAML() (any, error) {
 	e.EnsureDefaults()
-	return kinds.YAML(e.Kind, e.Options, nil)
+	return options.EncodeYAML(e.Kind, e.Options)
 }
 
 // UnmarshalJSON reads an entry and fills in its defaults.
 func (e *RuleEntry) UnmarshalJSON(data []byte) (err error) {
 	*e = RuleEntry{}
-	e.Kind, e.Options, err = rules.ParseJSON(data, nil)
-	return err
+	if e.Kind, e.Options, err = rules.DecodeJSON(data); err != nil {
+		return err
+	}
+	e.EnsureDefaults()
+	return e.Validate()
 }
 
 // MarshalJSON writes the entry with all its options.
 func (e RuleEntry) MarshalJSON() ([]byte, error) {
 	e.EnsureDefaults()
-	return kinds.JSON(e.Kind, e.Options, nil)
+	return options.EncodeJSON(e.Kind, e.Options)
 }
 
 var (

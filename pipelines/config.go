@@ -58,11 +58,11 @@ func LoadTraining(path string) (*TrainingConfig, error) {
 		if err := checkName(c.Name); err != nil {
 			return err
 		}
-		if err := under("train", c.Train.Validate()); err != nil {
+		if err := options.Under("train", c.Train.Validate()); err != nil {
 			return err
 		}
 		if c.Train.Data.Path == "" {
-			return stillhouse.Invalidf("train.data: is missing: say which rows to train on, as data: {path: rows.jsonl}")
+			return options.Wrongf("train.data.path", "is missing: say which rows to train on, as data: {path: rows.jsonl}")
 		}
 		return nil
 	})
@@ -84,21 +84,14 @@ func load(path string, into any, finish func() error) error {
 		return stillhouse.Invalidf("%s: is empty: see examples/demo.yaml for a config that runs", path)
 	}
 	root := doc.Content[0]
-	if err := options.Decode(root, into); err != nil {
-		var ps options.Problems
-		if errors.As(err, &ps) {
-			return stillhouse.Invalidf("%s", ps.In(path))
-		}
-		return stillhouse.Invalidf("%s: %v", path, err)
+	err = options.Decode(root, into)
+	if err == nil {
+		err = options.At(root, finish())
 	}
-	if err := finish(); err != nil {
-		key := err.Error()
-		if i := strings.IndexAny(key, ": "); i > 0 {
-			key = key[:i]
-		}
-		return &stillhouse.Error{Kind: stillhouse.Invalid, Err: fmt.Errorf("%s: line %d: %w", path, options.Locate(root, key), err)}
+	if ps := options.ProblemsOf(err); ps != nil {
+		return stillhouse.Invalidf("%s", ps.In(path))
 	}
-	return nil
+	return err
 }
 
 func nameOr(name, path string) string {
@@ -112,7 +105,7 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 func checkName(name string) error {
 	if !namePattern.MatchString(name) {
-		return stillhouse.Invalidf("name: %q cannot name a folder: use letters, digits, dots, dashes and underscores", name)
+		return options.Wrongf("name", "is %q, which cannot name a folder: use letters, digits, dots, dashes and underscores", name)
 	}
 	return nil
 }
@@ -136,44 +129,37 @@ func (c *Config) Validate() error {
 	if err := checkName(c.Name); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		key string
-		err error
-	}{
-		{"prompts", c.Prompts.Validate()},
-		{"distill", c.Distill.Validate()},
-		{"curate", c.Curate.Validate()},
-		{"filter", (&filter.Filter{Rules: c.Filter}).Validate()},
+	for _, err := range []error{
+		options.Under("prompts", c.Prompts.Validate()),
+		options.Under("distill", c.Distill.Validate()),
+		options.Under("curate", c.Curate.Validate()),
 	} {
-		if err := under(part.key, part.err); err != nil {
+		if err != nil {
+			return err
+		}
+	}
+	for i := range c.Filter {
+		if err := options.Under(fmt.Sprintf("filter[%d]", i), c.Filter[i].Validate()); err != nil {
 			return err
 		}
 	}
 	if c.Train != nil {
-		if err := under("train", c.Train.Validate()); err != nil {
+		if err := options.Under("train", c.Train.Validate()); err != nil {
 			return err
 		}
 		if c.Train.Data.Path != "" {
-			return stillhouse.Invalidf("train.data: a run trains on what it kept: take this key out, or use `stillhouse train`")
+			return options.Wrongf("train.data", "is not for a run, which trains on what it kept: take this key out, or use `stillhouse train`")
 		}
 	}
 	if c.Eval != nil {
-		if err := under("eval", c.Eval.Validate()); err != nil {
+		if err := options.Under("eval", c.Eval.Validate()); err != nil {
 			return err
 		}
 		if c.Train == nil {
-			return stillhouse.Invalidf("eval: there is nothing to evaluate without train")
+			return options.Wrongf("eval", "has no student to ask: add train, or take eval out")
 		}
 	}
 	return nil
-}
-
-// under puts a section's key before an error that names a key of it.
-func under(section string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &stillhouse.Error{Kind: stillhouse.Invalid, Err: fmt.Errorf("%s.%w", section, err)}
 }
 
 // Resolved is the config with every default filled in, as YAML: what a run keeps and compares on resume.

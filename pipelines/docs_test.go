@@ -40,12 +40,14 @@ func configDoc() string {
 	var c Config
 	c.Train, c.Eval = &train.Options{}, &EvalOptions{}
 	c.EnsureDefaults()
-	c.Eval.MaxTokens = 0
+	reward := curate.RewardEntry{}
+	reward.EnsureDefaults()
 	var b strings.Builder
 	b.WriteString("# The config file\n\nA run is one YAML file. Every key is here, written from the option structs by `go test ./pipelines -run TestConfigPage -update`.\n" +
 		"A key that is not here is an error that names the line and the nearest right key. Relative paths count from the folder that the program is started in.\n\n")
 	b.WriteString(options.Table(options.Describe(&c)))
-	b.WriteString("\n## Rewards\n\nEntries of `curate.rewards`: a bare name, or `{name: {options}}`.\n")
+	b.WriteString("\n## Rewards\n\nEntries of `curate.rewards`: a bare name, or `{name: {options}}`. Every reward takes these options beside its own:\n\n")
+	b.WriteString(options.Table(options.Describe(&reward.Shared)))
 	kindTables(&b, curate.Kinds())
 	b.WriteString("\n## Filter rules\n\nEntries of `filter`: a bare name, or `{name: {options}}`.\n")
 	kindTables(&b, filter.Kinds())
@@ -54,6 +56,7 @@ func configDoc() string {
 
 func kindTables(b *strings.Builder, kinds map[string]any) {
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		kinds[name].(options.Struct).EnsureDefaults()
 		entries := options.Describe(kinds[name])
 		if len(entries) == 0 {
 			fmt.Fprintf(b, "\n`%s` has no options.\n", name)

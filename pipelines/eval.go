@@ -13,6 +13,7 @@ import (
 	"stillhouse/curate"
 	"stillhouse/distill"
 	"stillhouse/internal/accuracy"
+	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
 )
 
@@ -39,6 +40,7 @@ type EvalOptions struct {
 
 // EnsureDefaults fills in every default.
 func (o *EvalOptions) EnsureDefaults() {
+	o.Section = "eval"
 	o.PromptsOptions.EnsureDefaults()
 	if o.Reward == "" {
 		o.Reward = "math"
@@ -64,26 +66,34 @@ func (o *EvalOptions) Validate() error {
 		return err
 	}
 	if o.Reference == "" {
-		return stillhouse.Invalidf("reference: is missing: name the column with the right answers")
+		return options.Wrongf("reference", "is missing: name the column with the right answers")
 	}
 	if o.Samples < 1 || o.Samples > 1000 {
-		return stillhouse.Invalidf("samples: is %d: it must be from 1 to 1000", o.Samples)
+		return options.Wrongf("samples", "is %d: it must be from 1 to 1000", o.Samples)
 	}
 	if *o.Temperature <= 0 {
-		return stillhouse.Invalidf("temperature: is %g: it must be above 0; the greedy answer is asked for in any case", *o.Temperature)
+		return options.Wrongf("temperature", "is %g: it must be above 0; the greedy answer is asked for in any case", *o.Temperature)
 	}
 	if o.MaxTokens < 1 {
-		return stillhouse.Invalidf("max_tokens: is %d: it must be 1 or more", o.MaxTokens)
+		return options.Wrongf("max_tokens", "is %d: it must be 1 or more", o.MaxTokens)
 	}
 	for i, arm := range o.Arms {
+		key := fmt.Sprintf("arms[%d]", i)
 		if !slices.Contains(allArms, arm) {
-			return stillhouse.Invalidf("arms: %q is not an arm: what can stand here: curated, uncurated, base", arm)
+			return options.Wrongf(key, "%q is not an arm: %s", arm, options.Nearest(arm, allArms))
 		}
 		if slices.Contains(o.Arms[:i], arm) {
-			return stillhouse.Invalidf("arms: %q is there twice", arm)
+			return options.Wrongf(key, "%q is there twice: take one out", arm)
 		}
 	}
-	return o.score().Validate()
+	reward := curate.RewardEntry{Kind: o.Reward}
+	reward.EnsureDefaults()
+	if ps := options.ProblemsOf(reward.Validate()); ps != nil && ps[0].Key != "" {
+		return options.Wrongf("reward", "is %q, which needs options, and here it has none", o.Reward)
+	} else if ps != nil {
+		return options.Under("reward", ps)
+	}
+	return nil
 }
 
 // score is the stage that says which answers are right.

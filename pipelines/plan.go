@@ -48,7 +48,7 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if e := c.Eval; e != nil {
 		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
 		if err != nil {
-			return nil, fmt.Errorf("eval: %w", err)
+			return nil, err
 		}
 		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
 	}

@@ -91,7 +91,7 @@ func (c *Config) Check(ctx context.Context) error {
 	}
 	if c.Prompts.Reference == "" {
 		if names := score.NeedsReference(); len(names) > 0 {
-			return stillhouse.Invalidf("reward %q compares with a reference answer: name the column that holds it, as prompts.reference", names[0])
+			return options.Wrongf("prompts.reference", "is missing: reward %q compares with it: name the column of the right answers", names[0])
 		}
 	}
 	if c.Distill.Endpoint != distill.Embedded {
@@ -104,7 +104,7 @@ func (c *Config) Check(ctx context.Context) error {
 	}
 	if c.Eval != nil {
 		if _, err := distill.ReadPrompts(ctx, c.Eval.PromptsOptions); err != nil {
-			return fmt.Errorf("eval: %w", err)
+			return err
 		}
 	}
 	if c.Train == nil {

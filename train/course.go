@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
 )
 
@@ -35,11 +36,11 @@ type Report struct {
 func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	ui.ensureDefaults()
 	o.EnsureDefaults()
-	if err := o.Validate(); err != nil {
+	if err := options.Under("train", o.Validate()); err != nil {
 		return nil, err
 	}
 	if o.Data.Path == "" {
-		return nil, stillhouse.Invalidf("data.path is missing: name the rows to train on, a JSONL or Parquet file")
+		return nil, options.Wrongf("train.data.path", "is missing: name the rows to train on, a JSONL or Parquet file")
 	}
 	list, err := ReadRows(ctx, o.Data, o.DatasetTextField)
 	if err != nil {

@@ -316,11 +316,11 @@ func TestTrainingFails(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	for change, say := range map[*func(*Options)]string{
-		new(func(o *Options) { o.Data.Path = "" }):        "data.path is missing",
+		new(func(o *Options) { o.Data.Path = "" }):        "train.data.path: is missing",
 		new(func(o *Options) { o.Data.Path = "nowhere" }): "data.path: ",
-		new(func(o *Options) { o.Student = "" }):          "student is missing",
+		new(func(o *Options) { o.Student = "" }):          "train.student: is missing",
 		new(func(o *Options) { o.MaxLength = new(2) }):    "raise max_length",
-		new(func(o *Options) { o.WeightDecay = -1 }):      "weight_decay is -1",
+		new(func(o *Options) { o.WeightDecay = -1 }):      "train.weight_decay: is -1",
 	} {
 		dir := t.TempDir()
 		o := pasted(t, courseConfig)

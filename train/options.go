@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // Options say what is trained and how. The keys are those of TRL 1.16's SFTConfig, with its meaning and its defaults;
@@ -97,7 +97,7 @@ func point[T any](v **T, otherwise T) {
 // Validate names the first key whose value cannot be used. It expects that the defaults are filled in.
 func (o Options) Validate() error {
 	if o.Student == "" {
-		return stillhouse.Invalidf("student is missing: name the model to train, a directory or a name on the Hub")
+		return options.Wrongf("student", "is missing: name the model to train, a directory or a name on the Hub")
 	}
 	for _, c := range []struct {
 		key   string
@@ -111,7 +111,7 @@ func (o Options) Validate() error {
 		{"train_sampling_strategy", o.TrainSamplingStrategy, []string{"random", "sequential"}},
 	} {
 		if !slices.Contains(c.right, c.value) {
-			return stillhouse.Invalidf("%s is %q: it can be %s", c.key, c.value, strings.Join(c.right, ", "))
+			return options.Wrongf(c.key, "is %q: it must be %s", c.value, strings.Join(c.right, " or "))
 		}
 	}
 	for _, c := range []struct {
@@ -136,7 +136,7 @@ func (o Options) Validate() error {
 		{"data.limit", float64(o.Data.Limit), o.Data.Limit >= 0, "0 or above"},
 	} {
 		if !c.right || math.IsInf(c.value, 0) {
-			return stillhouse.Invalidf("%s is %v: it must be %s", c.key, c.value, c.range_)
+			return options.Wrongf(c.key, "is %v: it must be %s", c.value, c.range_)
 		}
 	}
 	return nil

@@ -112,16 +112,16 @@ func TestOptionsRefused(t *testing.T) {
 		{"learning_rte: 1", `line 1: learning_rte: is not a key: did you mean "learning_rate"?`},
 		{"pakcing: false", `did you mean "packing"?`},
 		{"num_train_epochs: 0", "line 1: num_train_epochs: is 0: it must be above 0"},
-		{"num_train_epochs: -1", "num_train_epochs is -1: it must be above 0"},
+		{"num_train_epochs: -1", "num_train_epochs: is -1: it must be above 0"},
 		{"per_device_train_batch_size: two", `line 1: per_device_train_batch_size: wants a whole number, not "two"`},
-		{"learning_rate: -1e-4", "learning_rate is -0.0001: it must be 0 or above"},
-		{"learning_rate: .inf", "learning_rate is +Inf"},
-		{"learning_rate: .nan", "learning_rate is NaN"},
-		{"lr_scheduler_type: polynomial", `lr_scheduler_type is "polynomial": it can be linear, cosine, constant, constant_with_warmup`},
-		{"max_length: 1", "max_length is 1: it must be 2 or above"},
-		{"adam_beta2: 1", "adam_beta2 is 1: it must be from 0 to below 1"},
-		{"data: {limit: -1}", "data.limit is -1"},
-		{"compat: trl-0", `compat is "trl-0"`},
+		{"learning_rate: -1e-4", "learning_rate: is -0.0001: it must be 0 or above"},
+		{"learning_rate: .inf", "learning_rate: is +Inf"},
+		{"learning_rate: .nan", "learning_rate: is NaN"},
+		{"lr_scheduler_type: polynomial", `lr_scheduler_type: is "polynomial": it must be linear or cosine or constant or constant_with_warmup`},
+		{"max_length: 1", "max_length: is 1: it must be 2 or above"},
+		{"adam_beta2: 1", "adam_beta2: is 1: it must be from 0 to below 1"},
+		{"data: {limit: -1}", "data.limit: is -1"},
+		{"compat: trl-0", `compat: is "trl-0"`},
 		{"[1, 2]", "line 1: wants keys and values"},
 	} {
 		var o Options
@@ -139,7 +139,7 @@ func TestOptionsRefused(t *testing.T) {
 	}
 	var o Options
 	o.EnsureDefaults()
-	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "student is missing") {
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "student: is missing") {
 		t.Errorf("without a student: %v", err)
 	}
 }

@@ -2,12 +2,10 @@ package train
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse/internal/options"
@@ -167,40 +165,32 @@ func fields() (keys []string) {
 
 // UnmarshalYAML reads the block under train. Errors name the line, the key and what would be right.
 func (o *Options) UnmarshalYAML(block *yaml.Node) error {
-	if block.Kind != yaml.MappingNode {
-		return options.Problem{Line: block.Line, Text: "wants keys and values"}
-	}
-	ours := *block
+	var problems options.Problems
+	ours, noLimit := *block, false
 	ours.Content = nil
-	own := fields()
-	noLimit := false
-	for i := 0; i+1 < len(block.Content); i += 2 {
+	for i := 0; block.Kind == yaml.MappingNode && i+1 < len(block.Content); i += 2 {
 		key, value := block.Content[i], block.Content[i+1]
-		f, isForeign := foreigners[key.Value]
 		switch {
-		case isForeign:
-			if err := f.check(key, value); err != nil {
-				return err
-			}
-			continue
-		case !slices.Contains(own, key.Value):
-			return options.Problem{Line: key.Line, Key: key.Value, Text: fmt.Sprintf("is not a key: did you mean %q?", nearest(key.Value))}
 		case key.Value == "max_length" && value.Tag == "!!null":
 			noLimit = true
-			continue
 		case key.Value == "pad_to_multiple_of" && slices.Contains([]string{"auto", "none", "None"}, value.Value):
 			continue
 		case slices.Contains(positive, key.Value):
 			var v float64
 			if value.Decode(&v) == nil && v == 0 && value.Tag != "!!null" {
-				return options.Problem{Line: key.Line, Key: key.Value, Text: "is 0: it must be above 0"}
+				problems = append(problems, options.Problem{Line: key.Line, Key: key.Value, Text: "is 0: it must be above 0"})
 			}
 		}
 		ours.Content = append(ours.Content, key, value)
 	}
+	others := options.Fields{}
+	for key, f := range foreigners {
+		others[key] = &f
+	}
 	type plain Options
-	if err := options.Decode(&ours, (*plain)(o)); err != nil {
-		return err
+	problems = append(problems, options.ProblemsOf(options.Decode(&ours, (*plain)(o), others))...)
+	if len(problems) > 0 {
+		return problems
 	}
 	if noLimit {
 		o.MaxLength = new(int)
@@ -208,8 +198,8 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 	return nil
 }
 
-// check takes or refuses a value.
-func (f foreign) check(key, value *yaml.Node) error {
+// UnmarshalYAML takes or refuses a value.
+func (f *foreign) UnmarshalYAML(value *yaml.Node) error {
 	if len(f.take) == 0 || value.Tag == "!!null" {
 		return nil
 	}
@@ -229,14 +219,5 @@ func (f foreign) check(key, value *yaml.Node) error {
 	if f.take[0] != "" {
 		leave += fmt.Sprintf(" or write %s", f.take[0])
 	}
-	return options.Problem{Line: key.Line, Key: key.Value, Text: fmt.Sprintf("is %s, which is not done here: %s; %s", text, f.say, leave)}
-}
-
-// nearest is the key that key was most likely meant to be.
-func nearest(key string) string {
-	all := append(fields(), slices.Collect(maps.Keys(foreigners))...)
-	slices.Sort(all)
-	return slices.MinFunc(all, func(a, b string) int {
-		return levenshtein.ComputeDistance(key, a) - levenshtein.ComputeDistance(key, b)
-	})
+	return options.Wrongf("", "is %s, which is not done here: %s; %s", text, f.say, leave)
 }

@@ -4,7 +4,9 @@
 package options
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,49 +14,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 )
 
-// A Problem is one thing that is wrong with a config.
-type Problem struct {
-	Line int    // 1-based
-	Key  string // train.learning_rate
-	Text string
-}
-
-func (p Problem) Error() string {
-	if p.Key == "" {
-		return fmt.Sprintf("line %d: %s", p.Line, p.Text)
-	}
-	return fmt.Sprintf("line %d: %s: %s", p.Line, p.Key, p.Text)
-}
-
-// Problems are all that was found wrong, in the order of the lines.
-type Problems []Problem
-
-func (ps Problems) Error() string { return ps.In("") }
-
-// In is the text of the problems, one a line, each after the file's name.
-func (ps Problems) In(file string) string {
-	var b strings.Builder
-	for i, p := range ps {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		if file != "" {
-			fmt.Fprintf(&b, "%s: ", file)
-		}
-		b.WriteString(p.Error())
-	}
-	return b.String()
-}
-
-// Decode reads node into the struct that into points to. The error is [Problems]: every one that was found. A type
-// that implements yaml.Unmarshaler reads itself; Problems and Problem that it returns are taken over under its key.
-func Decode(node *yaml.Node, into any) error {
+// Decode reads node into the structs that into point to, whose keys count together; one of them may be [Fields]. The
+// error is [Problems]: every one that was found. A type that implements yaml.Unmarshaler reads itself; Problems and
+// Problem that it returns are taken over under its key.
+func Decode(node *yaml.Node, into ...any) error {
 	d := &decoder{}
-	d.value(node, reflect.ValueOf(into).Elem(), "")
+	fields := map[string]reflect.Value{}
+	for _, part := range into {
+		if extra, ok := part.(Fields); ok {
+			for name, read := range extra {
+				fields[name] = reflect.ValueOf(read).Elem()
+			}
+			continue
+		}
+		maps.Copy(fields, fieldsOf(reflect.ValueOf(part).Elem()))
+	}
+	d.object(resolve(node), fields, "")
 	if len(d.problems) == 0 {
 		return nil
 	}
@@ -62,44 +40,8 @@ func Decode(node *yaml.Node, into any) error {
 	return d.problems
 }
 
-// Locate finds the line of a key's path in a config, or of the longest part of the path that is there.
-func Locate(n *yaml.Node, path string) int {
-	line := n.Line
-	for _, key := range strings.Split(path, ".") {
-		at := -1
-		if n.Kind == yaml.MappingNode {
-			for i := 0; i+1 < len(n.Content); i += 2 {
-				if n.Content[i].Value == key {
-					at = i
-				}
-			}
-		}
-		if at < 0 {
-			break
-		}
-		line, n = n.Content[at].Line, n.Content[at+1]
-	}
-	return line
-}
-
-// Nearest is a hint at the name most like the wrong one, or a list of the right ones when none is like it.
-func Nearest(wrong string, right []string) string {
-	best, least := "", 1+max(2, len(wrong)/3)
-	for _, name := range right {
-		if d := levenshtein.ComputeDistance(strings.ToLower(wrong), strings.ToLower(name)); d < least {
-			best, least = name, d
-		}
-	}
-	switch {
-	case best != "":
-		return fmt.Sprintf("did you mean %q?", best)
-	case len(right) == 0:
-		return "nothing can stand here"
-	}
-	right = slices.Clone(right)
-	slices.Sort(right)
-	return "what can stand here: " + strings.Join(right, ", ")
-}
+// Fields are keys that no struct has, each with a pointer to what reads its value.
+type Fields map[string]yaml.Unmarshaler
 
 type decoder struct{ problems Problems }
 
@@ -108,10 +50,8 @@ func (d *decoder) wrong(n *yaml.Node, key, format string, args ...any) {
 }
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	if n.Tag == "!!null" && v.Kind() != reflect.Struct {
+	n = resolve(n)
+	if isNull(n) && v.Kind() != reflect.Struct && !section(v.Type()) {
 		return
 	}
 	if v.Kind() == reflect.Pointer {
@@ -128,7 +68,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		d.object(n, v, key)
+		d.object(n, fieldsOf(v), key)
 	case reflect.Slice:
 		d.list(n, v, key)
 	case reflect.Map:
@@ -136,7 +76,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 	case reflect.Interface:
 		var a any
 		if err := n.Decode(&a); err != nil {
-			d.wrong(n, key, "%v", err)
+			d.own(n, key, err)
 			return
 		}
 		if a != nil {
@@ -149,52 +89,63 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 
 // own takes over the problems of a type that read itself, under this key.
 func (d *decoder) own(n *yaml.Node, key string, err error) {
-	var ps Problems
-	switch e := err.(type) {
-	case Problem:
-		ps = Problems{e}
-	case Problems:
-		ps = e
-	default:
-		ps = Problems{{Line: n.Line, Text: err.Error()}}
-		if m := ownLine.FindStringSubmatch(err.Error()); m != nil {
-			ps[0].Line, _ = strconv.Atoi(m[1])
-			ps[0].Text = m[2]
+	ps := ProblemsOf(err)
+	var types *yaml.TypeError
+	switch {
+	case errors.As(err, &types):
+		for _, text := range types.Errors {
+			ps = append(ps, Problem{Text: text})
 		}
+	case ps == nil:
+		ps = Problems{{Text: strings.TrimPrefix(err.Error(), "yaml: ")}}
 	}
 	for _, p := range ps {
+		if m := ownLine.FindStringSubmatch(p.Text); m != nil && p.Line == 0 {
+			p.Line, _ = strconv.Atoi(m[1])
+			p.Text = m[2]
+		}
+		if p.Line == 0 {
+			p.Line = n.Line
+		}
 		p.Key = join(key, p.Key)
 		d.problems = append(d.problems, p)
 	}
 }
 
-// ownLine is an error that begins with its line.
+// ownLine is a text that begins with its line.
 var ownLine = regexp.MustCompile(`^(?s)line (\d+): (.*)$`)
 
-func (d *decoder) object(n *yaml.Node, v reflect.Value, key string) {
-	if n.Tag == "!!null" {
+func (d *decoder) object(n *yaml.Node, fields map[string]reflect.Value, key string) {
+	d.pairs(n, key, func(k, val *yaml.Node, path string) {
+		if f, ok := fields[k.Value]; ok {
+			d.value(val, f, path)
+			return
+		}
+		d.wrong(k, path, "is not a key: %s", Nearest(k.Value, slices.Collect(maps.Keys(fields))))
+	})
+}
+
+// pairs visits the keys and values of n, each key once. Nothing at all is no keys.
+func (d *decoder) pairs(n *yaml.Node, key string, visit func(k, val *yaml.Node, path string)) {
+	if isNull(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
 		d.wrong(n, key, "wants keys and values, not %s", say(n))
 		return
 	}
-	fields := fieldsOf(v)
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, val := n.Content[i], n.Content[i+1]
+		k := resolve(n.Content[i])
 		path := join(key, k.Value)
 		if line, twice := seen[k.Value]; twice {
-			d.wrong(k, path, "is there twice, first in line %d", line)
+			if d.wrong(k, path, "is there twice"); line > 0 {
+				d.problems[len(d.problems)-1].Text += fmt.Sprintf(", first in line %d", line)
+			}
 			continue
 		}
 		seen[k.Value] = k.Line
-		f, ok := fields[k.Value]
-		if !ok {
-			d.wrong(k, path, "is not a key: %s", Nearest(k.Value, keys(fields)))
-			continue
-		}
-		d.value(val, f, path)
+		visit(k, n.Content[i+1], path)
 	}
 }
 
@@ -203,25 +154,32 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, key string) {
 		d.wrong(n, key, "wants a list, not %s", say(n))
 		return
 	}
+	v.SetZero()
+	if len(n.Content) == 0 {
+		return
+	}
 	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
-		d.value(item, s.Index(i), fmt.Sprintf("%s[%d]", key, i))
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if isNull(resolve(item)) && wanted[v.Type().Elem().Kind()] != "" {
+			d.scalar(resolve(item), s.Index(i), at)
+			continue
+		}
+		d.value(item, s.Index(i), at)
 	}
 	v.Set(s)
 }
 
 func (d *decoder) table(n *yaml.Node, v reflect.Value, key string) {
-	if n.Kind != yaml.MappingNode {
-		d.wrong(n, key, "wants keys and values, not %s", say(n))
-		return
-	}
 	m := reflect.MakeMap(v.Type())
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	d.pairs(n, key, func(k, val *yaml.Node, path string) {
 		item := reflect.New(v.Type().Elem()).Elem()
-		d.value(n.Content[i+1], item, join(key, n.Content[i].Value))
-		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value).Convert(v.Type().Key()), item)
+		d.value(val, item, path)
+		m.SetMapIndex(reflect.ValueOf(k.Value).Convert(v.Type().Key()), item)
+	})
+	if v.SetZero(); m.Len() > 0 {
+		v.Set(m)
 	}
-	v.Set(m)
 }
 
 var wanted = map[reflect.Kind]string{
@@ -235,12 +193,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 		t, err := time.ParseDuration(n.Value)
 		if n.Kind != yaml.ScalarNode || err != nil {
 			d.wrong(n, key, "wants a duration such as 90s or 5m, not %s", say(n))
+			return
 		}
 		v.SetInt(int64(t))
 		return
 	}
 	want := wanted[v.Kind()]
-	if n.Kind != yaml.ScalarNode || !fits(n.Tag, want) || n.Decode(v.Addr().Interface()) != nil {
+	if n.Kind != yaml.ScalarNode || !fits(n.ShortTag(), want) || n.Decode(v.Addr().Interface()) != nil {
 		d.wrong(n, key, "wants %s, not %s", want, say(n))
 	}
 }
@@ -249,7 +208,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 func fits(tag, want string) bool {
 	switch want {
 	case "text":
-		return tag != "!!bool" && tag != "!!null"
+		return tag == "!!str" || tag == "!!int" || tag == "!!float" || tag == "!!timestamp"
 	case "a number":
 		return tag == "!!float" || tag == "!!int"
 	case "true or false":
@@ -260,13 +219,34 @@ func fits(tag, want string) bool {
 }
 
 func say(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
+	switch {
+	case n.Kind == yaml.MappingNode:
 		return "keys and values"
-	case yaml.SequenceNode:
+	case n.Kind == yaml.SequenceNode:
 		return "a list"
+	case isNull(n):
+		return "nothing"
+	}
+	if r := []rune(n.Value); len(r) > 60 {
+		return fmt.Sprintf("%q", string(r[:60])+"…")
 	}
 	return fmt.Sprintf("%q", n.Value)
+}
+
+// resolve follows aliases.
+func resolve(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// section reports whether a type is a pointer to keys and values: written with nothing under it, it is there with its
+// defaults, where a pointer to a single value is not set.
+func section(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }
 
 // fieldsOf maps the YAML keys of a struct to its fields; an inline struct's keys count as its own.
@@ -298,22 +278,4 @@ func keyOf(f reflect.StructField) (name string, inline bool) {
 		return "", false
 	}
 	return name, strings.Contains(flags, "inline")
-}
-
-func keys(m map[string]reflect.Value) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
-}
-
-func join(path, key string) string {
-	switch {
-	case path == "":
-		return key
-	case key == "":
-		return path
-	}
-	return path + "." + key
 }

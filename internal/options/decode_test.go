@@ -67,6 +67,13 @@ func TestDecodeProblems(t *testing.T) {
 		{"text for keys", "train: hello", `line 1: train: wants keys and values, not "hello"`},
 		{"a bare number for a duration", "train: {wait: 5}", `line 1: train.wait: wants a duration such as 90s or 5m, not "5"`},
 		{"twice", "train: {steps: 1, steps: 2}", `line 1: train.steps: is there twice, first in line 1`},
+		{"twice in a table", "extra:\n  a: 1\n  a: 2", `line 3: extra.a: is there twice, first in line 2`},
+		{"twice in a table's value", "extra:\n  a: {b: 1,\n    b: 2}", `line 3: extra.a: mapping key "b" already defined at line 2`},
+		{"itself", "extra: {x: &a [*a]}", `line 1: extra.x: anchor 'a' value contains itself`},
+		{"a list for text in a list", "train: {list: [a, [b]]}", `line 1: train.list[1]: wants text, not a list`},
+		{"nothing in a list", "train:\n  list:\n  - a\n  -", `line 4: train.list[1]: wants text, not nothing`},
+		{"bytes for text", "train: {name: !!binary aGk=}", `line 1: train.name: wants text, not "aGk="`},
+		{"a long text", "train: {steps: '0123456789012345678901234567890123456789012345678901234567890123'}", `line 1: train.steps: wants a whole number, not "012345678901234567890123456789012345678901234567890123456789…"`},
 		{"a type's own problem", "own: bad", `line 1: own.part: is bad`},
 		{"all at once", "train: {stepz: 1}\nextre: {}", "line 1: train.stepz: is not a key: did you mean \"steps\"?\nline 2: extre: is not a key: did you mean \"extra\"?"},
 	} {
@@ -77,6 +84,37 @@ func TestDecodeProblems(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, tc.want)
 			}
 		})
+	}
+}
+
+// Keys of several structs, and of none, count together.
+func TestDecodeSeveral(t *testing.T) {
+	type more struct {
+		Weight float64 `yaml:"weight"`
+	}
+	var a inner
+	var b more
+	var c own
+	if err := Decode(parse(t, "{steps: 2, weight: 0.5, extra: x}"), &a, &b, Fields{"extra": &c}); err != nil || a.Steps != 2 || b.Weight != 0.5 || c.got != "x" {
+		t.Errorf("%+v %+v %+v: %v", a, b, c, err)
+	}
+	err := Decode(parse(t, "{stepz: 2, wight: 0.5, extre: x, extra: bad}"), &a, &b, Fields{"extra": &c})
+	const want = "line 1: stepz: is not a key: did you mean \"steps\"?\nline 1: wight: is not a key: did you mean \"weight\"?\n" +
+		"line 1: extre: is not a key: did you mean \"extra\"?\nline 1: extra.part: is bad"
+	if err == nil || err.Error() != want {
+		t.Error(err)
+	}
+}
+
+// A pointer to keys and values is there when its key is, one to a single value is not.
+func TestDecodeNothing(t *testing.T) {
+	var got struct {
+		Keys *inner  `yaml:"keys"`
+		None *inner  `yaml:"none"`
+		Rate *string `yaml:"rate"`
+	}
+	if err := Decode(parse(t, "keys:\nrate:\n"), &got); err != nil || got.Keys == nil || got.None != nil || got.Rate != nil {
+		t.Errorf("%+v: %v", got, err)
 	}
 }
 
@@ -93,13 +131,4 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("an error without a line: %v", err)
 		}
 	})
-}
-
-func TestLocate(t *testing.T) {
-	n := parse(t, "train:\n  steps: 1\n  name: x\n")
-	for path, want := range map[string]int{"train.name": 3, "train.rate": 1, "other": 1} {
-		if got := Locate(n, path); got != want {
-			t.Errorf("%s: line %d, not %d", path, got, want)
-		}
-	}
 }

@@ -59,7 +59,15 @@ func nested(t reflect.Type) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]())
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for f := range t.Fields() {
+		if name, inline := keyOf(f); name != "" || inline {
+			return true
+		}
+	}
+	return false
 }
 
 func typeName(t reflect.Type) string {
@@ -83,7 +91,7 @@ func typeName(t reflect.Type) string {
 }
 
 func defaultOf(v reflect.Value) string {
-	if v.IsZero() && v.Kind() != reflect.Bool && v.Kind() != reflect.Float64 && v.Kind() != reflect.Int {
+	if v.IsZero() && v.Kind() != reflect.Bool && !v.CanFloat() && !v.CanInt() && !v.CanUint() {
 		return ""
 	}
 	b, err := yaml.Marshal(v.Interface())

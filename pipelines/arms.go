@@ -100,6 +100,9 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 	}
 	if done == nil {
 		if _, err := s.Train(ctx, examples, dir, train.UI{Out: r.ui.Out, Terminal: r.ui.Terminal}); err != nil {
+			if stage == "train" {
+				return 0, err // which says so itself
+			}
 			return 0, fmt.Errorf("%s: %w", stage, err)
 		}
 	}

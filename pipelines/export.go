@@ -62,9 +62,6 @@ func Export(ctx context.Context, run, dir string) (*Exported, error) {
 			return nil, err
 		}
 		name := filepath.Join("data", fmt.Sprintf("train-%05d-of-%05d.parquet", i, len(files)))
-		if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
-			return nil, err
-		}
 		if err := rundir.WriteFile(filepath.Join(dir, name), data); err != nil {
 			return nil, err
 		}

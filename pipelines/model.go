@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"stillhouse"
 	"stillhouse/internal/chat"
 	"stillhouse/internal/hub"
 	"stillhouse/internal/serve"
@@ -34,6 +35,9 @@ func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
 		return nil, err
 	}
 	m, err := student.Load(dir)
+	if err == nil && int(tok.MaxID()) >= m.Config.VocabSize {
+		err = stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", dir, tok.MaxID(), m.Config.VocabSize)
+	}
 	if err != nil {
 		_ = tok.Close()
 		return nil, err

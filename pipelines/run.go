@@ -252,7 +252,7 @@ func (r *run) filter(ctx context.Context) error {
 	}
 	n, err := r.kept("kept")
 	if err == nil && n == 0 {
-		return fmt.Errorf("%w: no row is left to train on: `stillhouse report %s` says what became of them", ErrRunFailed, r.dir.Path())
+		return fmt.Errorf("%w: no row is left: `stillhouse report %s` says what became of them", ErrRunFailed, r.dir.Path())
 	}
 	return err
 }

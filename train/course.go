@@ -62,6 +62,11 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	lock, err := rundir.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
 	report := &Report{Account: account, Student: filepath.Join(dir, "student")}
 	before, err := s.Ask(ctx, o.Questions)
 	if err != nil {
@@ -104,11 +109,11 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return Result{}, fmt.Errorf("train: %w", err)
 	}
 	if err := os.MkdirAll(partial, 0o755); err != nil {
-		return Result{}, fmt.Errorf("train: %w", err)
+		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	log, err := os.Create(filepath.Join(partial, "log.jsonl"))
 	if err != nil {
-		return Result{}, fmt.Errorf("train: %w", err)
+		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	defer log.Close()
 	m := &meter{ui: ui}
@@ -128,7 +133,7 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return result, fmt.Errorf("train: %w", err)
 	}
 	if err := errors.Join(log.Sync(), s.Save(partial), rundir.WriteFile(filepath.Join(partial, ResultFile), append(text, '\n'))); err != nil {
-		return result, fmt.Errorf("train: %w", err)
+		return result, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	return result, replace(partial, dir)
 }

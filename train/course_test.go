@@ -85,7 +85,7 @@ func TestCourse(t *testing.T) {
 		t.Errorf("%d lines, not 1", n)
 	}
 	// The student is one that can be loaded, asked and trained again, and says the same.
-	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "[^.]*")); len(left) != 1 {
 		t.Errorf("beside the student there is %v", left)
 	}
 	o := pasted(t, courseConfig)

@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -194,8 +193,11 @@ func (e *Encoder) EncodeRows(ctx context.Context, list []Row) (out []Example, a 
 		}
 	}
 	if len(out) == 0 {
-		return nil, a, stillhouse.Invalidf("train: none of %d rows can be trained on (dropped %v, failed %v): raise max_length, or look at the rows: %w",
-			len(list), a.Dropped, a.Failed, errors.Join(failures[:min(3, len(failures))]...))
+		err := stillhouse.Invalidf("train: none of the %d rows can be trained on: after max_length no token of the loss is left: raise max_length, or look at the rows", len(list))
+		if len(failures) > 0 {
+			err = stillhouse.Invalidf("train: none of the %d rows can be trained on, the first for this reason: %w", len(list), failures[0])
+		}
+		return nil, a, err
 	}
 	return out, a, nil
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 	"stillhouse/pipelines"
 )
 
@@ -34,19 +35,29 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// afterwards says what became of a command's work when it was interrupted.
+var afterwards = map[string]string{
+	"run":   " What was done is kept: the same command goes on from there; a training that was under way begins again.",
+	"train": " The same command begins the training again; a student that was there before is as it was.",
+}
+
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := command(&console{out: stdout, err: stderr, terminal: isTerminal(stderr)})
+	out := &output{Writer: stdout}
+	root := command(&console{out: out, err: stderr, terminal: isTerminal(stderr)})
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && out.failed != nil { // tables and help texts do not say so
+		err = fmt.Errorf("write what was asked for: %w", out.failed)
+	}
 	if err == nil {
 		return 0
 	}
 	code := exitCode(ctx, err)
 	if code == exitInterrupted {
-		fmt.Fprintln(stderr, "stillhouse: interrupted. What was done is kept: the same command goes on from there.")
+		fmt.Fprintln(stderr, "stillhouse: interrupted."+afterwards[cmd.Name()])
 	} else {
 		fmt.Fprintln(stderr, "stillhouse: "+strings.TrimPrefix(err.Error(), "stillhouse: "))
 	}
@@ -73,6 +84,20 @@ type console struct {
 	terminal bool // err is a terminal: colours and bars are welcome
 }
 
+// An output remembers that it could not be written.
+type output struct {
+	io.Writer
+	failed error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil && o.failed == nil {
+		o.failed = err
+	}
+	return n, err
+}
+
 func (c *console) ui() pipelines.UI { return pipelines.UI{Out: c.err, Terminal: c.terminal} }
 
 func isTerminal(w io.Writer) bool {
@@ -91,6 +116,17 @@ func command(c *console) *cobra.Command {
 		return stillhouse.Invalidf("%v\nUsage: %s", err, cmd.UseLine())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range root.Commands() {
+			names = append(names, sub.Name())
+		}
+		return stillhouse.Invalidf("%s: there is no such command: %s", args[0], options.Nearest(args[0], names))
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
 		askCommand(c), serveCommand(c), exportCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {

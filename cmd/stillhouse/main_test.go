@@ -72,6 +72,7 @@ curate: {rewards: [math]}
 		{"unknown step", []string{"run", config("g.yaml", good), "--from", "filtre", "--runs", dir}, []string{"filtre", `"filter"`}},
 		{"no such run", []string{"report", filepath.Join(dir, "none")}, []string{"none"}},
 		{"unknown flag", []string{"run", "x.yaml", "--frm", "filter"}, []string{"--frm", "Usage"}},
+		{"unknown command", []string{"rum", "x.yaml"}, []string{"rum", `"run"`}},
 		{"no argument", []string{"validate"}, []string{"Usage"}},
 		{"unknown model", []string{"ask", filepath.Join(dir, "nothing"), "hello"}, []string{"nothing"}},
 	} {

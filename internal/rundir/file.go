@@ -112,14 +112,22 @@ func mkdir(d disk, path string) error {
 
 // writeError says what helps when a file cannot be written.
 func writeError(path string, err error) error {
-	help := ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		help = ": free some space and start the run again, it goes on where it was"
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		help = ": make the directory writable and start the run again, it goes on where it was"
+	help := Remedy(err)
+	if help != "" {
+		help += ", it goes on where it was"
 	}
 	return fmt.Errorf("write %s: %w%s", path, err, help)
+}
+
+// Remedy is what helps when a file cannot be written, to be put after the error; empty where nobody knows.
+func Remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ": free some space and start the run again"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return ": make the directory writable and start the run again"
+	}
+	return ""
 }
 
 // sweep removes what processes that were killed have left under root.

@@ -103,6 +103,19 @@ func Open(path string, config []byte, o Options) (*Dir, error) {
 	return d, nil
 }
 
+// Lock makes the directory at path for one process that writes no run into it, such as a training alone, and keeps
+// others out until it is closed. A directory with a run in it is an error: its books would no longer be true.
+func Lock(path string) (*Dir, error) {
+	d := &Dir{path: path, disk: realDisk{}}
+	if err := mkdir(d.disk, path); err != nil {
+		return nil, writeError(path, err)
+	}
+	if _, err := os.Stat(d.file(ConfigFile)); err == nil {
+		return nil, stillhouse.Invalidf("%s is a run of `stillhouse run`, whose student would be lost: give this one another name", path)
+	}
+	return d, d.acquire()
+}
+
 // begin makes or checks what is in the directory, which is locked.
 func (d *Dir) begin(config []byte) error {
 	if err := sweep(d.path); err != nil {

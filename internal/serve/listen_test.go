@@ -64,6 +64,10 @@ func TestListen(t *testing.T) {
 	if r, err := http.Get(url + "/models"); err != nil || r.StatusCode != 200 {
 		t.Errorf("%v, %v", r, err)
 	}
+	taken := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/v1")
+	if _, _, err := s.Listen(ctx, taken); err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "another port") {
+		t.Errorf("a port that is taken: %v", err)
+	}
 	cancel()
 	if err := wait(); err != nil {
 		t.Errorf("ended by its context: %v", err)

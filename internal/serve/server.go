@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"stillhouse"
@@ -136,9 +137,12 @@ func (s *Server) Listen(ctx context.Context, addr string) (url string, wait func
 	}
 	local := isLoopback(host)
 	if !local && !s.options.AllowRemote {
-		return "", nil, stillhouse.Invalidf("serve: address %q can be reached from other machines and the server asks for no key: use 127.0.0.1, or allow remote clients explicitly", addr)
+		return "", nil, stillhouse.Invalidf("serve: address %q can be reached from other machines and the server asks for no key: use 127.0.0.1, or allow them with --allow-remote", addr)
 	}
 	listener, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "", nil, stillhouse.Invalidf("serve: another program listens on %s: take another port, or 0 for a free one", addr)
+	}
 	if err != nil {
 		return "", nil, stillhouse.Invalidf("serve: %w", err)
 	}

@@ -164,6 +164,16 @@ func TestSeeds(t *testing.T) {
 	if alone[1][0] == alone[1][1] {
 		t.Errorf("both samples are %q", alone[1][0])
 	}
+	// Choice i has the seed + i: whoever asks n times, with seeds one after the other, gets what n gives.
+	for i := range alone {
+		for sample, want := range alone[i] {
+			b := body(i)
+			b["n"], b["seed"] = 1, 7+sample
+			if got := contents(complete(t, url, b)); len(got) != 1 || got[0] != want {
+				t.Errorf("request %d with the seed of choice %d: %q, that choice was %q", i, sample, got, want)
+			}
+		}
+	}
 }
 
 type streamed struct {

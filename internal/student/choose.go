@@ -12,8 +12,9 @@ import (
 // coldest is the lowest temperature that is sampled at; below it the likeliest token is taken.
 const coldest = 1e-6
 
-// newRNG is the random numbers of one sample. Seed and number are mixed first (SplitMix64), because generators that
-// start from neighbouring states give numbers that are alike.
+// newRNG is the random numbers of one sample: of sample i those of the request's seed + i, so that a sample drawn alone
+// with its own seed is the same that comes among others (vLLM does so too). The seed is mixed first (SplitMix64),
+// because generators that start from neighbouring states give numbers that are alike.
 func newRNG(seed uint64, sample int) *rand.Rand {
 	mix := func(x uint64) uint64 {
 		x += 0x9e3779b97f4a7c15
@@ -21,7 +22,8 @@ func newRNG(seed uint64, sample int) *rand.Rand {
 		x = (x ^ x>>27) * 0x94d049bb133111eb
 		return x ^ x>>31
 	}
-	return rand.New(rand.NewPCG(mix(seed), mix(mix(seed)+uint64(sample))))
+	own := mix(seed + uint64(sample))
+	return rand.New(rand.NewPCG(own, mix(own)))
 }
 
 // choose takes a token by its logits: the likeliest at temperature 0 (the lowest id of several), else one drawn from

@@ -15,7 +15,7 @@ type Request struct {
 	MaxTokens   int     // tokens of each sample at most; 0 is what the model's positions leave
 	Temperature float64 // 0 takes the likeliest token each time
 	TopP        float64 // 0 is 1: draw from all tokens
-	Seed        uint64
+	Seed        uint64  // of sample 0; sample i has Seed + i
 	Stop        []int32 // tokens that end a sample
 	Logprobs    bool
 }
@@ -47,7 +47,7 @@ func (o *GeneratorOptions) EnsureDefaults() {
 var ErrClosed = errors.New("the generator is closed")
 
 // A Generator decodes samples of many requests together. A sample's tokens depend on the weights, the prompt, the
-// request's settings, the seed and the sample's number, and on nothing else: not on what is decoded beside it.
+// request's settings and its own seed, and on nothing else: not on what is decoded beside it.
 type Generator struct {
 	config  Config
 	wake    chan struct{} // something is new for the loop

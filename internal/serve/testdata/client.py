@@ -35,7 +35,7 @@ assert whole.choices[0].logprobs is None
 texts = [c.message.content for c in whole.choices]
 assert [c.message.content for c in ask(n=3).choices] == texts
 assert ask().choices[0].message.content == texts[0]
-assert ask(seed=2).choices[0].message.content != texts[0]
+assert [ask(seed=1 + i).choices[0].message.content for i in range(3)] == texts  # choice i has the seed + i
 assert ask(max_tokens=openai.NOT_GIVEN, max_completion_tokens=24).choices[0].message.content == texts[0]
 assert ask(temperature=0).choices[0].message.content == ask(temperature=0, seed=9).choices[0].message.content
 

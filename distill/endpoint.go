@@ -132,7 +132,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 var errTooLong = errors.New("the body is longer than 64 MiB")
 
 // scrub takes the key out of what an endpoint echoed, so that it gets into no error, log or store. Very short keys
-// are placeholders for servers that want some word or other; they may well be words of an answer.
+// only fill the place for servers that want some word or other; they may well be words of an answer.
 func (t *trip) scrub(key string) {
 	if len(key) < 8 {
 		return

@@ -34,6 +34,8 @@ type Answer struct {
 
 var _ stillhouse.Expander = (*Answer)(nil)
 
+var promptColumns = []string{"prompt_id", "prompt", "tools", "reference", "source", "meta"}
+
 // Name implements stillhouse.Stage.
 func (a *Answer) Name() string { return "answer" }
 
@@ -42,7 +44,7 @@ func (a *Answer) Fanout() int { return a.Samples + 1 }
 
 // Schema implements stillhouse.Stage.
 func (a *Answer) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt"); err != nil {
+	if err := stillhouse.Require(in, stillhouse.PromptSchema, promptColumns...); err != nil {
 		return nil, err
 	}
 	return stillhouse.CandidateSchema, nil

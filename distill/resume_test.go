@@ -112,16 +112,16 @@ func TestKilled(t *testing.T) {
 			t.Parallel()
 			want := mustRun(t, newStage(t, testkit.StartTeacher(t, &testkit.Teacher{MaxChoices: choices})), questions(prompts))
 			draw := rand.New(rand.NewPCG(7, uint64(choices)))
-			var command atomic.Pointer[exec.Cmd]
+			started := make(chan *os.Process, 1)
 			next := draw.IntN(20)
-			killed := 0
-			var dead bool
+			var killed atomic.Int32
+			var dead atomic.Bool
 			teacher := testkit.StartTeacher(t, &testkit.Teacher{MaxChoices: choices, Fault: func(c testkit.Call) *testkit.Fault {
-				if c.Number >= next && killed < kills && !dead {
-					dead = true
-					killed++
+				if c.Number >= next && killed.Load() < kills && !dead.Load() {
+					dead.Store(true)
+					killed.Add(1)
 					next = c.Number + 1 + draw.IntN(20)
-					assert.NoError(t, command.Load().Process.Kill())
+					assert.NoError(t, (<-started).Kill())
 				}
 				return nil
 			}})
@@ -134,15 +134,16 @@ func TestKilled(t *testing.T) {
 				require.LessOrEqual(t, runs, kills+1)
 				cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
 				cmd.Env = append(os.Environ(), "STILLHOUSE_TEST_CHILD="+dir)
-				command.Store(cmd)
 				require.NoError(t, cmd.Start())
+				started <- cmd.Process
 				_ = cmd.Wait()
 				if _, err := os.Stat(out); err == nil {
 					break
 				}
-				dead = false
+				require.True(t, dead.Load(), "the program ended by itself, without its rows")
+				dead.Store(false)
 			}
-			assert.Equal(t, kills, killed)
+			assert.EqualValues(t, kills, killed.Load())
 			var got result
 			data, err := os.ReadFile(out)
 			require.NoError(t, err)

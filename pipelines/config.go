@@ -86,12 +86,46 @@ func load(path string, into any, finish func() error) error {
 	root := doc.Content[0]
 	err = options.Decode(root, into)
 	if err == nil {
+		err = options.At(root, zeros(root))
+	}
+	if err == nil {
 		err = options.At(root, finish())
 	}
 	if ps := options.ProblemsOf(err); ps != nil {
 		return stillhouse.Invalidf("%s", ps.In(path))
 	}
 	return err
+}
+
+// positive are the keys whose 0, once read, could not be told from a key that is not there.
+var positive = []string{"distill.samples", "distill.concurrency", "curate.select.best", "eval.samples", "eval.max_tokens"}
+
+// zeros is an error when one of the positive keys is written as 0.
+func zeros(root *yaml.Node) error {
+	for _, path := range positive {
+		n := root
+		for key := range strings.SplitSeq(path, ".") {
+			n = under(n, key)
+		}
+		var v float64
+		if n != nil && n.ShortTag() == "!!int" && n.Decode(&v) == nil && v == 0 {
+			return options.Wrongf(path, "is 0: it must be 1 or more")
+		}
+	}
+	return nil
+}
+
+// under is the value of a key, nil when it is not there.
+func under(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
 }
 
 func nameOr(name, path string) string {

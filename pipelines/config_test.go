@@ -130,6 +130,7 @@ func TestWrongConfig(t *testing.T) {
 		{"prompts", "reference: answer\ndistill", "limit: -1\ndistill", `line 4: prompts.limit: is -1: it must be a positive number, or 0 for all`},
 		{"a choice", "reference: answer\ndistill", "on_bad_row: stop\ndistill", `line 4: prompts.on_bad_row: is "stop": it must be error or skip`},
 		{"distill", "samples: 4", "samples: -1", `line 8: distill.samples: is -1: it must be 1 to 1024`},
+		{"distill, zero", "samples: 4", "samples: 0", `line 8: distill.samples: is 0: it must be 1 or more`},
 		{"endpoint", "http://127", "ftp://127", `line 6: distill.endpoint: is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or "embedded"`},
 		{"a request's field", "samples: 4", "extra_body: {top_k: 1,\n    n: 4}", `line 9: distill.extra_body.n: has a key of its own: use distill.samples instead`},
 		{"select", "best: 1", "best: -1", `line 15: curate.select.best: is -1: it must be 1 or more`},

@@ -130,9 +130,6 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 			if since.IsZero() {
 				since = a.clock.Now()
 			}
-			if a.clock.Now().Sub(since) > a.opts.GiveUpAfter { // others are let through, this one is not
-				return left, f, nil
-			}
 		default:
 			if try == a.patience.tries(f, *a.opts.MaxRetries) {
 				return left, f, nil
@@ -143,7 +140,9 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 		if f.wait > 0 {
 			wait = f.wait
 		}
-		if goOn, err := a.patience.wait(q.keys[0], f, wait); err != nil || !goOn {
+		goOn, err := a.patience.wait(q.keys[0], f, wait)
+		alone := f.scope == rateOnly && a.clock.Now().Sub(since) > a.opts.GiveUpAfter // others are let through, this one is not
+		if err != nil || !goOn || alone {
 			return left, f, err
 		}
 		a.tally.retry(f.kind)

@@ -233,14 +233,17 @@ func TestGivesUp(t *testing.T) {
 		"500":                  testkit.Status(500, "", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
-			shut := true
+			shut := false
 			teacher := testkit.StartTeacher(t, &testkit.Teacher{Fault: func(c testkit.Call) *testkit.Fault {
-				if c.Number >= 10 && shut {
+				if shut {
 					return fault
 				}
 				return nil
 			}})
-			d := newStage(t, teacher, func(d *Distill) { d.MaxRetries, d.GiveUpAfter = new(100), 20*time.Second })
+			first := newStage(t, teacher)
+			mustRun(t, first, questions(10))
+			shut = true
+			d := newStage(t, teacher, inStore(first.Store), func(d *Distill) { d.MaxRetries, d.GiveUpAfter = new(100), 20*time.Second })
 			began := d.clock.Now()
 			_, err := run(context.Background(), d, questions(60))
 			require.ErrorContains(t, err, "gave up")

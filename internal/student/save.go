@@ -171,6 +171,15 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 		"rms_norm_eps": float(c.RMSNormEps), "max_position_embeddings": c.MaxPositionEmbeddings,
 		"tie_word_embeddings": c.TieWordEmbeddings, "hidden_act": "silu",
 	})
+	if fam.attentionBias {
+		out["attention_bias"] = c.AttentionBias
+	}
+	if fam.mlpBias {
+		out["mlp_bias"] = c.MLPBias
+	}
+	if fam.sliding {
+		out["use_sliding_window"] = false
+	}
 	for key, id := range map[string]int{"bos_token_id": c.BOSTokenID, "pad_token_id": c.PadTokenID} {
 		if out[key] = any(id); id < 0 {
 			out[key] = nil
@@ -179,12 +188,7 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 	if _, ok := out["eos_token_id"]; !ok {
 		out["eos_token_id"] = eosJSON(c)
 	}
-	if rope, ok := out["rope_parameters"].(map[string]any); ok {
-		rope["rope_theta"] = float(c.RopeTheta)
-		delete(out, "rope_theta")
-	} else {
-		out["rope_theta"] = float(c.RopeTheta)
-	}
+	setRope(out, c)
 	if _, ok := out["dtype"]; ok {
 		out["dtype"] = opts.Dtype
 		delete(out, "torch_dtype")

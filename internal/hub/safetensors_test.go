@@ -126,9 +126,9 @@ func TestWriteRead(t *testing.T) {
 
 func TestHalf(t *testing.T) {
 	for h := range 1 << 16 { // every half-precision number survives the way there and back
-		f := float16(uint16(h))
+		f := FromF16(uint16(h))
 		if f != f {
-			if g := float16(ToF16(f)); g == g {
+			if g := FromF16(ToF16(f)); g == g {
 				t.Fatalf("%#04x: a NaN became %v", h, g)
 			}
 			continue

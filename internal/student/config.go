@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/gguf"
 )
 
 // The largest sizes that are believed. They are far above any real model and keep products of them from overflowing.
@@ -101,8 +102,19 @@ func (t tokenIDs) first() int {
 }
 
 // ReadConfig reads the configuration of the model in a Hugging Face directory: config.json, and generation_config.json
-// where it is there, whose eos_token_id goes before. What this package does not compute is refused by name.
+// where it is there, whose eos_token_id goes before; or of a GGUF file, from its metadata. What this package does not
+// compute is refused by name.
 func ReadConfig(dir string) (Config, error) {
+	if file, err := gguf.Find(dir); err != nil {
+		return Config{}, err
+	} else if file != "" {
+		f, err := gguf.Open(file)
+		if err != nil {
+			return Config{}, err
+		}
+		defer f.Close()
+		return ggufConfig(f)
+	}
 	path := filepath.Join(dir, "config.json")
 	var raw rawConfig
 	if err := readJSON(path, &raw); err != nil {

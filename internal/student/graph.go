@@ -105,6 +105,14 @@ func (g *Graph) Evaluate(b Batch) (Stats, error) {
 	return g.run(g.eval, b, false, 0)
 }
 
+// EvaluateRows is Evaluate with the sums of each row.
+func (g *Graph) EvaluateRows(b Batch) ([]Stats, error) {
+	if _, err := g.Evaluate(b); err != nil {
+		return nil, err
+	}
+	return g.byRow, nil
+}
+
 func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Stats, error) {
 	if vm == nil {
 		return Stats{}, errors.New("graph: used after Close")

@@ -74,7 +74,8 @@ func (s *step) read(b Batch, c Config, capacity int) error {
 type shared struct {
 	step
 	config   Config
-	capacity int // tokens of the largest micro-batch
+	dft      bool // see Graph.UseDFT
+	capacity int  // tokens of the largest micro-batch
 	heads    kernel.Heads
 	rotation kernel.Rotation
 	scratch  kernel.AttentionScratch

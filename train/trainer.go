@@ -124,7 +124,7 @@ func (g Training) start() (*trainer, error) {
 	graph.UseDFT(o.LossType == "dft")
 	t := &trainer{
 		options: o, graph: graph, examples: rows, eval: eval, size: size, hooks: g.Hooks, lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates),
-		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, g.Model.Params), plan: plan,
+		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, graph.Trainable()), plan: plan,
 		began: g.Hooks.Now(), result: Result{Rows: len(g.Rows)},
 	}
 	t.tally.since = t.began

@@ -123,7 +123,7 @@ func (r goldenRun) encoded(t *testing.T, s *Student) []Example {
 
 var goldenRuns = []string{
 	"a-course-messages", "a-course-completion", "a-course-pc-full", "b-bs4", "b-bs8-as-course", "b-pad-to-multiple", "d-truncate", "d-truncate-keep-end",
-	"e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text",
+	"e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text", "m-qwen2", "m-qwen3",
 }
 
 // Every run is TRL's: the order of the rows, their ids and labels, each line of the log, and the weights at the end.

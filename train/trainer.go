@@ -73,7 +73,7 @@ func fit(ctx context.Context, o Options, m *student.Model, examples []Example, s
 	defer graph.Close()
 	t := &trainer{
 		graph: graph, examples: examples, size: size, hooks: hooks, lines: o.lines(plan.Updates), first: o.LoggingFirstStep,
-		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, m.Params), plan: plan,
+		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, graph.Trainable()), plan: plan,
 		began: hooks.Now(), result: Result{Rows: len(examples)},
 	}
 	t.tally.since = t.began

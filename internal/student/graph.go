@@ -118,7 +118,11 @@ func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Sta
 	return g.stats, nil
 }
 
-// Gradients are the gradients by place in m.Params, the same buffers all along. That of a tied embedding holds both parts.
+// Trainable are the parameters that the graph has gradients of, which an optimiser may change: all of the model's.
+func (g *Graph) Trainable() []*Param { return g.model.Params }
+
+// Gradients are the gradients of [Graph.Trainable], by place in it, the same buffers all along. That of a tied embedding
+// holds both parts.
 func (g *Graph) Gradients() [][]float32 { return g.grads }
 
 // ZeroGradients sets the gradients to zero.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"stillhouse/train"
 )
 
 // ErrRunFailed is wrapped by errors of a run that was right and went wrong: an endpoint that refused, a disk that filled.
@@ -15,8 +17,12 @@ var ErrRunFailed = errors.New("the run failed")
 // UI is where a pipeline tells people what it does.
 type UI struct {
 	Out      io.Writer
-	Terminal bool // colours and bars are welcome
+	Terminal bool // bars are welcome
+	Color    bool // and colours
 }
+
+// training is the UI of a training.
+func (u UI) training() train.UI { return train.UI{Out: u.Out, Terminal: u.Terminal, Color: u.Color} }
 
 func (u UI) say(format string, args ...any) {
 	if u.Out != nil {

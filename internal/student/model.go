@@ -57,7 +57,7 @@ type Batch struct {
 // Stats are sums over the labels of a batch.
 type Stats struct {
 	Labels  int     // trained tokens
-	Loss    float64 // cross-entropy, nats, summed
+	Loss    float64 // cross-entropy, nats, summed; weighted where the graph uses DFT
 	Correct int     // labels that were the likeliest token
 	Entropy float64 // of the predictions, nats, summed
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -22,7 +23,10 @@ type UI struct {
 }
 
 // training is the UI of a training.
-func (u UI) training() train.UI { return train.UI{Out: u.Out, Terminal: u.Terminal, Color: u.Color} }
+// training is the interface of a training, with the channel that asks for a checkpoint.
+func (u UI) training(checkpoint <-chan os.Signal) train.UI {
+	return train.UI{Out: u.Out, Terminal: u.Terminal, Color: u.Color, Checkpoint: checkpoint}
+}
 
 func (u UI) say(format string, args ...any) {
 	if u.Out != nil {

@@ -49,11 +49,9 @@ type decoder struct {
 func newDecoder(m *Model, w Weights, losses bool) (*decoder, error) {
 	c := m.Config
 	d := &decoder{
-		config: c,
-		shape:  kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
-	}
-	for i := range c.HeadDim / 2 {
-		d.frequencies = append(d.frequencies, float32(1/math.Pow(c.RopeTheta, float64(2*i)/float64(c.HeadDim))))
+		config:      c,
+		shape:       kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
+		frequencies: c.Frequencies(),
 	}
 	bytes := 0
 	for _, p := range m.Params {

@@ -46,12 +46,13 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if o.gradients {
 		clear(o.dx[:o.rows()*h])
 	}
+	beta := o.beta()
 	for from := 0; from < len(o.labels); from += o.tile {
 		targets, labels := o.targets[from:min(from+o.tile, len(o.labels))], o.labels[from:min(from+o.tile, len(o.labels))]
 		n := len(labels)
 		kernel.Embed(x, targets, o.hidden, h)
 		kernel.Gemm(false, true, n, v, h, 1, o.hidden, h, o.head.data, h, 0, o.logits, v)
-		kernel.CrossEntropy(o.logits, labels, v, o.scale, o.gradients, o.predictions)
+		kernel.CrossEntropy(o.logits, labels, v, kernel.CrossEntropyOptions{Scale: o.scale, Gradient: o.gradients, DFT: o.dft}, o.predictions)
 		for i := range n {
 			found := Stats{Loss: o.predictions.Loss[i], Entropy: o.predictions.Entropy[i], Correct: int(o.predictions.Correct[i])}
 			o.stats.Add(found)
@@ -61,7 +62,8 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			continue
 		}
 		kernel.Gemm(false, false, n, h, v, 1, o.logits, v, o.head.data, h, 0, o.dhidden, h)
-		kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, 1, o.head.grad, h)
+		kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, beta, o.head.grad, h)
+		beta = 1
 		for i, t := range targets {
 			copy(o.dx[int(t)*h:(int(t)+1)*h], o.dhidden[i*h:(i+1)*h])
 		}
@@ -73,6 +75,7 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 func (o *lossOp) DiffWRT(n int) []bool { return all(n) }
 
 func (o *lossOp) SymDiff(_ gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	o.overwrite(o.head)
 	dx := fused{name: o.name + ".dx", inputs: 2, shape: tensor.Shape{o.capacity, o.config.HiddenSize}}
 	dx.out = dense(o.dx, dx.shape...)
 	x, err := gorgonia.ApplyOp(&handedOn{dx}, out, grad)

@@ -110,6 +110,9 @@ func (c *Config) Check(ctx context.Context) error {
 	if c.Train == nil {
 		return nil
 	}
+	if _, err := c.Train.ReadEval(ctx); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
 	s, err := train.Load(ctx, *c.Train, nil)
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ func (o Options) Plan(n int) (Plan, error) {
 type Window struct {
 	Update  int     // counted from 1
 	Epoch   float64 // that have been visited once the update is made
+	Last    bool    // of its epoch, or of the training
 	Batches [][]int
 }
 
@@ -55,7 +56,7 @@ func (p Plan) Windows() iter.Seq[Window] {
 					return
 				}
 				to := min(from+steps, p.BatchesPerEpoch)
-				w := Window{Update: update, Epoch: float64(epoch) + float64(to)/float64(p.BatchesPerEpoch)}
+				w := Window{Update: update, Epoch: float64(epoch) + float64(to)/float64(p.BatchesPerEpoch), Last: to == p.BatchesPerEpoch || update == p.Updates}
 				for b := from; b < to; b++ {
 					w.Batches = append(w.Batches, order[b*size:min((b+1)*size, len(order))])
 				}
@@ -72,8 +73,8 @@ func (p Plan) Windows() iter.Seq[Window] {
 // after another.
 type pass struct {
 	batch student.Batch
-	rows  []int // places of the rows in the training
-	of    []int // the micro-batch that each row belongs to
+	rows  []int // by document: the place of its row in the training
+	of    []int // by document: the micro-batch that it belongs to
 }
 
 // passTokens is how many tokens are computed at once, unless a single row is longer: enough for the matrix products to
@@ -92,9 +93,11 @@ func passes(w Window, examples []Example, size int) (out []pass) {
 			p := &out[len(out)-1]
 			p.batch.Tokens = append(p.batch.Tokens, e.Tokens...)
 			p.batch.Labels = append(p.batch.Labels, e.Labels...)
-			p.batch.Lengths = append(p.batch.Lengths, n)
-			p.rows = append(p.rows, r)
-			p.of = append(p.of, b)
+			for _, d := range e.documents() {
+				p.batch.Lengths = append(p.batch.Lengths, d)
+				p.rows = append(p.rows, r)
+				p.of = append(p.of, b)
+			}
 		}
 	}
 	return out
@@ -113,11 +116,18 @@ func (w Window) labels(examples []Example) (n int) {
 
 // capacity is the size of the largest pass of a training on these rows.
 func capacity(o Options, examples []Example) int {
-	longest, sum := 0, 0
+	sum := 0
 	for _, e := range examples {
-		longest = max(longest, len(e.Tokens))
 		sum += len(e.Tokens)
 	}
 	window := o.PerDeviceTrainBatchSize * o.GradientAccumulationSteps
-	return max(longest, min(passTokens, sum, longest*window))
+	return max(longest(examples), min(passTokens, sum, longest(examples)*window))
+}
+
+// longest is the number of tokens of the longest row.
+func longest(examples []Example) (n int) {
+	for _, e := range examples {
+		n = max(n, len(e.Tokens))
+	}
+	return n
 }

@@ -85,7 +85,7 @@ func TestSchedules(t *testing.T) {
 		}
 	}
 	for options, want := range map[string]int{"{}": 10, "{logging_steps: 3}": 3, "{logging_steps: 0.1}": 3, "{logging_steps: 0.001}": 1} {
-		if got := pasted(t, options).lines(25); got != want {
+		if got := pasted(t, options).lines(25).every; got != want {
 			t.Errorf("%s: a line every %d updates, not %d", options, got, want)
 		}
 	}

@@ -47,6 +47,9 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := o.ReadEval(ctx); err != nil {
+		return nil, err
+	}
 	s, err := Load(ctx, o, ui.download())
 	if err != nil {
 		return nil, err
@@ -104,6 +107,10 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
 		return Result{}, err
 	}
+	rows, eval, err := s.sides(ctx, examples)
+	if err != nil {
+		return Result{}, err
+	}
 	partial := dir + ".partial"
 	if err := sweep(partial); err != nil {
 		return Result{}, fmt.Errorf("train: %w", err)
@@ -118,12 +125,13 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	defer log.Close()
 	m := &meter{ui: ui}
 	defer m.close()
-	result, err = Fit(ctx, s.Options, s.Model, examples, Hooks{
+	result, err = Training{Options: s.Options, Model: s.Model, Rows: rows, Eval: eval, Hooks: Hooks{
 		Now:  ui.Now,
 		Plan: m.plan,
 		Step: func(l Line) error { m.step(l); return nil },
-		Line: func(l Line) error { m.line(l); return writeLine(log, l) },
-	})
+		Line: func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
+		Eval: func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
+	}}.Fit(ctx)
 	if err != nil {
 		return result, err
 	}

@@ -146,7 +146,7 @@ func (s *Encode) Process(ctx context.Context, batch arrow.RecordBatch, out still
 			return err
 		case err != nil:
 			err = alone(func(one arrow.RecordBatch) error { return out.Fail(one, err) })
-		case !x.labelled():
+		case !enc.keeps(x):
 			err = alone(func(one arrow.RecordBatch) error { return out.Drop(one, NoTrainedToken, x.why()) })
 		default:
 			kept = append(kept, x)
@@ -185,7 +185,7 @@ func (e *Encoder) EncodeRows(ctx context.Context, list []Row) (out []Example, a 
 		case err != nil:
 			a.Failed[stillhouse.KindOf(err).String()]++
 			failures = append(failures, err)
-		case !x.labelled():
+		case !e.keeps(x):
 			a.Dropped[NoTrainedToken]++
 		default:
 			a.Kept++

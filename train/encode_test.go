@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -303,5 +304,45 @@ func TestEncodeSchema(t *testing.T) {
 	defer rec.Release()
 	if _, err := Examples(rec); err == nil || !strings.Contains(err.Error(), `column "row" is missing`) {
 		t.Errorf("rows that are not examples: %v", err)
+	}
+}
+
+// The assistant's turns alone are trained, all of them; within a completion, only its own.
+func TestAssistantOnly(t *testing.T) {
+	template := golden + "sft/f-assistant-only/chat_template.jinja"
+	talk := `{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}]}`
+	pair := `{"prompt": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}], "completion": [{"role": "assistant", "content": "four"}]}`
+	for _, c := range []struct{ options, row, want string }{
+		{"chat_template_path: " + template, talk, "two<|im_end|>four<|im_end|>"},
+		{"chat_template_path: " + template, pair, "four<|im_end|>"},
+		{"{completion_only_loss: false, chat_template_path: " + template + "}", pair, "two<|im_end|>four<|im_end|>"},
+		{"chat_template_path: " + template, `{"messages": [{"role": "user", "content": "one"}]}`, ""},
+	} {
+		o := pasted(t, c.options)
+		o.Student, o.AssistantOnlyLoss = tiny, true
+		s := load(t, o)
+		enc, err := NewEncoder(o, s.Tokenizer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := enc.Encode(readAll(t, Data{Path: write(t, "rows.jsonl", []byte(c.row+"\n"))})[0])
+		if err != nil {
+			t.Errorf("%s: %v", c.row, err)
+		}
+		if got := s.Tokenizer.Decode(slices.Collect(x.trained()), false); got != c.want || enc.keeps(x) != (c.want != "") {
+			t.Errorf("%s: %q is trained, not %q", c.row, got, c.want)
+		}
+	}
+	o := pasted(t, "chat_template_path: "+template)
+	o.Student, o.AssistantOnlyLoss = tiny, true
+	s := load(t, o)
+	for row, say := range map[string]string{`{"text": "one"}`: "is no conversation", `{"prompt": "one", "completion": "two"}`: "is no conversation"} {
+		enc, err := NewEncoder(o, s.Tokenizer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := enc.Encode(readAll(t, Data{Path: write(t, "rows.jsonl", []byte(row+"\n"))})[0]); err == nil || !strings.Contains(err.Error(), say) || stillhouse.KindOf(err) != stillhouse.Invalid {
+			t.Errorf("%s: %v", row, err)
+		}
 	}
 }

@@ -42,33 +42,39 @@ func NewEncoder(o Options, tok *chat.Tokenizer) (*Encoder, error) {
 // Encode encodes a row. An example whose labels are all ignored is to be dropped, as TRL drops it.
 func (e *Encoder) Encode(r Row) (Example, error) {
 	x := Example{Row: r.Name}
-	prompt := 0 // tokens that are not trained
+	prompt := 0          // tokens that are not trained
+	var assistant []bool // tokens that are the assistant's, where only they are trained
 	only := e.o.CompletionOnlyLoss
 	var err error
 	switch r.kind() {
 	case pair:
-		if x.Tokens, prompt, err = e.pair(r); only != nil && !*only {
+		if x.Tokens, prompt, assistant, err = e.pair(r); only != nil && !*only {
 			prompt = 0
 		}
 	case conversation:
-		x.Tokens, err = e.template(r, r.Messages, false)
+		x.Tokens, assistant, err = e.conversation(r, r.Messages)
 	default:
 		x.Tokens = e.tok.EncodeWithSpecial(e.ended(*r.Text))
 	}
 	if err != nil {
 		return x, err
 	}
+	if e.o.AssistantOnlyLoss && assistant == nil {
+		return x, stillhouse.Invalidf("%s: assistant_only_loss is true, but the row is no conversation: leave it out, or make the row a list of messages", r.Name)
+	}
 	if r.kind() != pair && only != nil && *only {
 		return x, stillhouse.Invalidf("%s: completion_only_loss is true, but the row has no prompt and completion: leave it out, or split the row into the two", r.Name)
 	}
 	x.Labels = slices.Clone(x.Tokens)
-	for i := range prompt {
-		x.Labels[i] = student.Ignored
+	for i := range x.Labels {
+		if i < prompt || assistant != nil && !assistant[i] {
+			x.Labels[i] = student.Ignored
+		}
 	}
-	if limit := *e.o.MaxLength; limit > 0 && len(x.Tokens) > limit {
+	if limit := *e.o.MaxLength; limit > 0 && len(x.Tokens) > limit && !e.o.splits() {
 		x.Cut = len(x.Tokens) - limit
 		from := 0
-		if e.o.TruncationMode == "keep_end" {
+		if e.o.TruncationMode == "keep_end" && !e.o.Packing {
 			from = x.Cut
 		}
 		x.Tokens, x.Labels = x.Tokens[from:from+limit], x.Labels[from:from+limit]
@@ -76,28 +82,36 @@ func (e *Encoder) Encode(r Row) (Example, error) {
 	return x, nil
 }
 
-// pair encodes prompt and completion together and says how many of the tokens are the prompt's.
-func (e *Encoder) pair(r Row) (all []int32, prompt int, err error) {
+// splits reports whether rows longer than max_length are left whole, to be split when they are packed.
+func (o Options) splits() bool { return o.Packing && o.PackingStrategy != "bfd" }
+
+// keeps reports whether an encoded row is trained on. As in TRL a row without labels is dropped, but not where rows are
+// packed.
+func (e *Encoder) keeps(x Example) bool { return e.o.Packing || x.labelled() }
+
+// pair encodes prompt and completion together and says how many of the tokens are the prompt's, and which are the
+// assistant's where only they are trained.
+func (e *Encoder) pair(r Row) (all []int32, prompt int, assistant []bool, err error) {
 	var head []int32
 	if isString(r.Prompt) {
 		var p, c string
 		if err := json.Unmarshal(r.Prompt, &p); err != nil {
-			return nil, 0, stillhouse.Invalidf("%s: prompt: %w", r.Name, err)
+			return nil, 0, nil, stillhouse.Invalidf("%s: prompt: %w", r.Name, err)
 		}
 		if err := json.Unmarshal(r.Completion, &c); err != nil {
-			return nil, 0, stillhouse.Invalidf("%s: completion: %w", r.Name, err)
+			return nil, 0, nil, stillhouse.Invalidf("%s: completion: %w", r.Name, err)
 		}
 		head, all = e.tok.EncodeWithSpecial(p), e.tok.EncodeWithSpecial(p+e.ended(c))
 	} else {
 		if head, err = e.template(r, r.Prompt, true); err != nil {
-			return nil, 0, err
+			return nil, 0, nil, err
 		}
 		both, err := join(r)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, nil, err
 		}
-		if all, err = e.template(r, both, false); err != nil {
-			return nil, 0, err
+		if all, assistant, err = e.conversation(r, both); err != nil {
+			return nil, 0, nil, err
 		}
 	}
 	same := 0
@@ -105,11 +119,11 @@ func (e *Encoder) pair(r Row) (all []int32, prompt int, err error) {
 		same++
 	}
 	if same < len(head) {
-		return nil, 0, stillhouse.Invalidf("%s: the prompt is not the beginning of prompt and completion, so the student would be trained on another context than it is asked with: "+
+		return nil, 0, nil, stillhouse.Invalidf("%s: the prompt is not the beginning of prompt and completion, so the student would be trained on another context than it is asked with: "+
 			"from token %d on the prompt alone is %q, and with the completion %q; end the prompt where a token ends, or use a chat template that renders both alike",
 			r.Name, same, e.tok.Decode(head[same:min(len(head), same+8)], false), e.tok.Decode(all[same:min(len(all), same+8)], false))
 	}
-	return all, same, nil
+	return all, same, assistant, nil
 }
 
 // join is the conversation of prompt and completion.
@@ -134,20 +148,29 @@ func (e *Encoder) ended(text string) string {
 
 // template encodes a conversation by the chat template.
 func (e *Encoder) template(r Row, conversation json.RawMessage, generationPrompt bool) ([]int32, error) {
-	vars := e.vars
-	if len(r.Vars) > 0 {
-		vars = maps.Clone(r.Vars)
-		maps.Copy(vars, e.vars)
+	messages, o, err := e.rendering(r, conversation)
+	if err != nil {
+		return nil, err
 	}
-	var messages []chat.Message
-	if err := json.Unmarshal(conversation, &messages); err != nil {
-		return nil, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)
-	}
-	text, err := e.tok.Render(messages, chat.RenderOptions{AddGenerationPrompt: generationPrompt, Tools: r.Tools, Vars: vars})
+	o.AddGenerationPrompt = generationPrompt
+	text, err := e.tok.Render(messages, o)
 	if err != nil {
 		return nil, stillhouse.Permanentf("%s: %w", r.Name, err)
 	}
 	return e.tok.Encode(text), nil
+}
+
+// rendering is a conversation and how the template renders it.
+func (e *Encoder) rendering(r Row, conversation json.RawMessage) (messages []chat.Message, o chat.RenderOptions, err error) {
+	o = chat.RenderOptions{Tools: r.Tools, Vars: e.vars}
+	if len(r.Vars) > 0 {
+		o.Vars = maps.Clone(r.Vars)
+		maps.Copy(o.Vars, e.vars)
+	}
+	if err := json.Unmarshal(conversation, &messages); err != nil {
+		return nil, o, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)
+	}
+	return messages, o, nil
 }
 
 // ends are the tokens that end a turn: the end-of-sequence token, those at which the model stops, and the special token

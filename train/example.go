@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -13,22 +14,45 @@ import (
 	"stillhouse/internal/student"
 )
 
-// An Example is a row as the model sees it.
+// An Example is a row, or a pack of rows, as the model sees it.
 type Example struct {
-	Row    string  // for people: the row's name
-	Tokens []int32 // the whole row
-	Labels []int32 // as long: the token itself where it is trained, else student.Ignored
-	Cut    int     // tokens that max_length cut off
+	Row       string  // for people: the row's name
+	Tokens    []int32 // the whole row
+	Labels    []int32 // as long: the token itself where it is trained, else student.Ignored
+	Cut       int     // tokens that max_length cut off
+	Documents []int   // of a pack: the tokens of each row in it, between which nothing is seen; nil is one document
 }
 
-// Trained is the number of tokens that the row trains: those with a label, without the first, which nothing predicts.
+// Trained is the number of tokens that the row trains: those with a label, without the first of a document, which
+// nothing predicts.
 func (e Example) Trained() (n int) {
-	for i, l := range e.Labels {
-		if i > 0 && l != student.Ignored {
-			n++
-		}
+	for range e.trained() {
+		n++
 	}
 	return n
+}
+
+// trained are the trained tokens.
+func (e Example) trained() iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		at := 0
+		for _, n := range e.documents() {
+			for _, l := range e.Labels[min(at+1, at+n) : at+n] {
+				if l != student.Ignored && !yield(l) {
+					return
+				}
+			}
+			at += n
+		}
+	}
+}
+
+// documents are the lengths of what attention does not leave.
+func (e Example) documents() []int {
+	if e.Documents != nil {
+		return e.Documents
+	}
+	return []int{len(e.Tokens)}
 }
 
 // labelled reports whether any token has a label. TRL counts a row's first token here too, though nothing predicts it.
@@ -38,8 +62,8 @@ func (e Example) labelled() bool {
 
 // trains reports whether a token with one of these ids is trained.
 func (e Example) trains(ids []int32) bool {
-	for i, l := range e.Labels {
-		if i > 0 && l != student.Ignored && slices.Contains(ids, l) {
+	for l := range e.trained() {
+		if slices.Contains(ids, l) {
 			return true
 		}
 	}

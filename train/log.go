@@ -34,13 +34,13 @@ func (l Line) String() string {
 }
 
 // writeLine appends a line to log.jsonl.
-func writeLine(w io.Writer, l Line) error {
-	text, err := json.Marshal(l)
+func writeLine(w io.Writer, step int, line any) error {
+	text, err := json.Marshal(line)
 	if err != nil {
-		return fmt.Errorf("log: step %d: %w", l.Step, err)
+		return fmt.Errorf("log: step %d: %w", step, err)
 	}
 	if _, err := w.Write(append(text, '\n')); err != nil {
-		return fmt.Errorf("log: step %d: %w", l.Step, err)
+		return fmt.Errorf("log: step %d: %w", step, err)
 	}
 	return nil
 }

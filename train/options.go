@@ -35,6 +35,8 @@ type Options struct {
 
 	MaxLength          *int   `yaml:"max_length" json:"max_length" doc:"Longer rows are cut to so many tokens; null or 0 cuts none."`
 	TruncationMode     string `yaml:"truncation_mode" json:"truncation_mode" doc:"What is kept of a row that is cut: keep_start or keep_end."`
+	AssistantOnlyLoss  bool   `yaml:"assistant_only_loss" json:"assistant_only_loss" doc:"Train the assistant's turns alone, all of them: what the chat template's generation marks enclose."`
+	LossType           string `yaml:"loss_type" json:"loss_type" doc:"nll, the negative log-likelihood, or dft: each token's, times its probability, taken as a constant."`
 	CompletionOnlyLoss *bool  `yaml:"completion_only_loss" json:"completion_only_loss" doc:"Train the completion alone; by default so for rows with a prompt and a completion."`
 	DatasetTextField   string `yaml:"dataset_text_field" json:"dataset_text_field" doc:"The column of plain text rows."`
 	EOSToken           string `yaml:"eos_token" json:"eos_token" doc:"The token that ends a turn, in place of the tokenizer's."`
@@ -42,6 +44,20 @@ type Options struct {
 	ChatTemplatePath   string `yaml:"chat_template_path" json:"chat_template_path" doc:"A Jinja file, or a directory with a tokenizer, whose chat template is used in place of the student's."`
 	PadToMultipleOf    *int   `yaml:"pad_to_multiple_of" json:"pad_to_multiple_of" doc:"Changes nothing: rows are never padded here."`
 
+	Packing         bool   `yaml:"packing" json:"packing" doc:"Join rows into packs of max_length tokens, which then count as rows."`
+	PackingStrategy string `yaml:"packing_strategy" json:"packing_strategy" doc:"bfd: best fit decreasing, longer rows are cut; bfd_split: longer rows are split; wrapped: one stream, cut every max_length tokens, whose tokens see across rows."`
+	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing in training, which never pads; the rows of a micro-batch of evaluation then count as one sample."`
+
+	EvalData               Data    `yaml:"eval_data" json:"eval_data" doc:"Rows of the same kind to evaluate on."`
+	EvalSplit              float64 `yaml:"eval_split" json:"eval_split" doc:"Without eval_data: the share of the prompts whose rows are held out to evaluate on."`
+	EvalStrategy           string  `yaml:"eval_strategy" json:"eval_strategy" doc:"When to evaluate: no, steps or epoch; with steps also after the last update."`
+	EvalSteps              float64 `yaml:"eval_steps" json:"eval_steps" doc:"Updates from one evaluation to the next; below 1 a share of all updates; 0 takes logging_steps."`
+	EvalDelay              float64 `yaml:"eval_delay" json:"eval_delay" doc:"No evaluation before this update, or with eval_strategy epoch this epoch."`
+	EvalOnStart            bool    `yaml:"eval_on_start" json:"eval_on_start" doc:"Evaluate before the first update too."`
+	EvalPacking            *bool   `yaml:"eval_packing" json:"eval_packing" doc:"Pack the rows of evaluation; as packing when it is left out."`
+	PerDeviceEvalBatchSize int     `yaml:"per_device_eval_batch_size" json:"per_device_eval_batch_size" doc:"Rows of a micro-batch of evaluation, over which its means are taken."`
+
+	LoggingStrategy  string  `yaml:"logging_strategy" json:"logging_strategy" doc:"When to log: steps, epoch or no."`
 	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
 	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
 
@@ -79,6 +95,7 @@ func (o *Options) EnsureDefaults() {
 	point(&o.Seed, 42)
 	ensure(&o.TrainSamplingStrategy, "random")
 	point(&o.GradientCheckpointing, true)
+	o.ensureIntervals()
 }
 
 func ensure[T comparable](v *T, otherwise T) {
@@ -104,6 +121,10 @@ func (o Options) Validate() error {
 		value string
 		right []string
 	}{
+		{"packing_strategy", o.PackingStrategy, []string{"bfd", "bfd_split", "wrapped"}},
+		{"loss_type", o.LossType, []string{"nll", "dft", "chunked_nll"}},
+		{"eval_strategy", o.EvalStrategy, []string{"no", "steps", "epoch"}},
+		{"logging_strategy", o.LoggingStrategy, []string{"steps", "epoch", "no"}},
 		{"compat", o.Compat, []string{"trl-1"}},
 		{"lr_scheduler_type", o.LRSchedulerType, []string{"linear", "cosine", "constant", "constant_with_warmup"}},
 		{"optim", o.Optim, []string{"adamw_torch_fused", "adamw_torch"}},
@@ -134,12 +155,17 @@ func (o Options) Validate() error {
 		{"max_length", float64(*o.MaxLength), *o.MaxLength == 0 || *o.MaxLength >= 2, "2 or above, or null for no limit"},
 		{"logging_steps", o.LoggingSteps, o.LoggingSteps > 0, "above 0"},
 		{"data.limit", float64(o.Data.Limit), o.Data.Limit >= 0, "0 or above"},
+		{"eval_data.limit", float64(o.EvalData.Limit), o.EvalData.Limit >= 0, "0 or above"},
+		{"eval_split", o.EvalSplit, o.EvalSplit >= 0 && o.EvalSplit < 1, "from 0 to below 1"},
+		{"eval_steps", o.EvalSteps, o.EvalSteps >= 0, "0 or above"},
+		{"eval_delay", o.EvalDelay, o.EvalDelay >= 0, "0 or above"},
+		{"per_device_eval_batch_size", float64(o.PerDeviceEvalBatchSize), o.PerDeviceEvalBatchSize > 0, "1 or above"},
 	} {
 		if !c.right || math.IsInf(c.value, 0) {
 			return options.Wrongf(c.key, "is %v: it must be %s", c.value, c.range_)
 		}
 	}
-	return nil
+	return o.validateIntervals()
 }
 
 // dataSeed is the seed of the order of the rows.
@@ -160,12 +186,4 @@ func (o Options) order(n, epoch int) []int {
 		return order
 	}
 	return Order(n, o.dataSeed(), epoch)
-}
-
-// Lines is the number of updates from one log line to the next.
-func (o Options) lines(updates int) int {
-	if o.LoggingSteps < 1 {
-		return max(1, int(math.Ceil(float64(updates)*o.LoggingSteps)))
-	}
-	return int(o.LoggingSteps)
 }

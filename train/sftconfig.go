@@ -26,10 +26,9 @@ var (
 )
 
 const (
-	noEval  = "there is no evaluation while training: stillhouse run compares the students after it, see eval"
+	noEval  = "an evaluation computes the loss, the token accuracy and the entropy"
 	noSave  = "a training writes one student, at its end"
 	oneCPU  = "one process on one machine's processors trains; export the rows for a trainer on many"
-	noPack  = "rows are not packed; they are already computed end to end without padding, so packing would not be faster"
 	fp32    = "training is in float32"
 	hubPush = "nothing is uploaded; the student is a directory that huggingface_hub can upload"
 	hfLoad  = "models are loaded by this program, not by transformers"
@@ -38,12 +37,6 @@ const (
 // foreigners are all keys of SFTConfig (TRL 1.16, with TrainingArguments of transformers 5.23) without a field.
 var foreigners = map[string]foreign{
 	// What is trained.
-	"packing":                  off(noPack),
-	"packing_strategy":         only(noPack, "bfd"),
-	"padding_free":             off("rows are never padded"),
-	"eval_packing":             off(noEval),
-	"assistant_only_loss":      off("the assistant's turns alone cannot be trained in messages rows; use prompt and completion rows, which train the completion"),
-	"loss_type":                only("the loss is the negative log-likelihood", "nll", "chunked_nll"),
 	"shuffle_dataset":          off("the rows are not shuffled before the first epoch; every epoch visits them in an order of its own"),
 	"dataset_kwargs":           unset("rows are always prepared by this program"),
 	"label_smoothing_factor":   only("labels are not smoothed", "0", "0.0"),
@@ -70,7 +63,6 @@ var foreigners = map[string]foreign{
 	"use_cache": anything,
 
 	// Lines.
-	"logging_strategy":              only("lines are logged every logging_steps", "steps"),
 	"logging_nan_inf_filter":        anything, // a loss that is not a number ends the training
 	"include_num_input_tokens_seen": only("num_tokens in the log is the count", "no", "false"),
 	"report_to":                     only("the log is log.jsonl in the student's directory", "none", "[]"),
@@ -91,21 +83,16 @@ var foreigners = map[string]foreign{
 	"restore_callback_states_from_checkpoint": off(noSave),
 
 	// Evaluation.
-	"eval_strategy":              only(noEval, "no", "false"),
-	"eval_steps":                 unset(noEval),
-	"eval_delay":                 only(noEval, "0", "0.0"),
-	"eval_on_start":              off(noEval),
-	"eval_accumulation_steps":    unset(noEval),
-	"eval_do_concat_batches":     anything,
-	"eval_use_gather_object":     anything,
-	"per_device_eval_batch_size": anything,
-	"prediction_loss_only":       anything,
-	"batch_eval_metrics":         off(noEval),
-	"do_eval":                    off(noEval),
-	"do_predict":                 off(noEval),
-	"load_best_model_at_end":     off(noEval),
-	"metric_for_best_model":      unset(noEval),
-	"greater_is_better":          unset(noEval),
+	"eval_accumulation_steps": unset(noEval),
+	"eval_do_concat_batches":  anything,
+	"eval_use_gather_object":  anything,
+	"prediction_loss_only":    anything,
+	"batch_eval_metrics":      off(noEval),
+	"do_eval":                 anything,
+	"do_predict":              off(noEval),
+	"load_best_model_at_end":  off(noEval),
+	"metric_for_best_model":   unset(noEval),
+	"greater_is_better":       unset(noEval),
 
 	// Checkpoints.
 	"save_strategy":          only(noSave, "no", "false"),
@@ -146,7 +133,7 @@ var foreigners = map[string]foreign{
 }
 
 // positive are the keys whose 0 would be taken for "not set".
-var positive = []string{"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "adam_epsilon", "logging_steps"}
+var positive = []string{"num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "adam_epsilon", "logging_steps"}
 
 // Known reports whether key may stand under train: as a field of [Options], or as a key of SFTConfig that is taken or
 // refused by [Options.UnmarshalYAML] with a reason of its own.
@@ -175,6 +162,10 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 			noLimit = true
 		case key.Value == "pad_to_multiple_of" && slices.Contains([]string{"auto", "none", "None"}, value.Value):
 			continue
+		case strings.HasSuffix(key.Value, "_strategy") && value.ShortTag() == "!!bool": // YAML's no, as some write it
+			no := *value
+			no.Tag, no.Value = "!!str", map[string]string{"false": "no"}[strings.ToLower(value.Value)]
+			value = &no
 		case slices.Contains(positive, key.Value):
 			var v float64
 			if value.Decode(&v) == nil && v == 0 && value.Tag != "!!null" {

@@ -28,10 +28,11 @@ type Result struct {
 
 // Hooks are called while a training goes on, from its goroutine. All may be nil.
 type Hooks struct {
-	Plan func(Plan)       // before the first update
-	Step func(Line) error // after each update; Loss is that update's own, and the means are its own
-	Line func(Line) error // every logging_steps
-	Now  func() time.Time // the clock, by default the machine's
+	Plan func(Plan)           // before the first update
+	Step func(Line) error     // after each update; Loss is that update's own, and the means are its own
+	Line func(Line) error     // every logging_steps
+	Eval func(EvalLine) error // after each evaluation
+	Now  func() time.Time     // the clock, by default the machine's
 }
 
 func (h *Hooks) ensureDefaults() {
@@ -44,72 +45,115 @@ func (h *Hooks) ensureDefaults() {
 	if h.Line == nil {
 		h.Line = func(Line) error { return nil }
 	}
+	if h.Eval == nil {
+		h.Eval = func(EvalLine) error { return nil }
+	}
 	if h.Now == nil {
 		h.Now = time.Now
 	}
 }
 
-// Fit trains a model on rows: supervised fine-tuning as TRL 1.16's SFTTrainer does it, in float32. The model's
-// parameters change in place.
+// A Training is what [Training.Fit] needs.
+type Training struct {
+	Options Options
+	Model   *student.Model
+	Rows    []Example // as they were encoded; they are packed where the options say so
+	Eval    []Example // rows to evaluate on, encoded by the options of the evaluation
+	Hooks   Hooks
+
+	size int // tokens of a pass at most, which no row exceeds; 0 chooses
+}
+
+// Fit trains a model on rows: see [Training.Fit].
+func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, hooks Hooks) (Result, error) {
+	return Training{Options: o, Model: m, Rows: examples, Hooks: hooks}.Fit(ctx)
+}
+
+// Fit is supervised fine-tuning as TRL 1.16's SFTTrainer does it, in float32. The model's parameters change in place.
 //
 // An update's loss is the sum of the cross-entropies of its window's labels, divided by their number. When the context
 // ends, Fit returns its error after the update that was under way. A loss that is not a number ends the training with
 // an error that names the rows.
-func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, hooks Hooks) (Result, error) {
-	return fit(ctx, o, m, examples, capacity(o, examples), hooks)
-}
-
-// fit is Fit with passes of at most size tokens, which no row exceeds.
-func fit(ctx context.Context, o Options, m *student.Model, examples []Example, size int, hooks Hooks) (Result, error) {
-	hooks.ensureDefaults()
-	plan, err := o.Plan(len(examples))
+func (g Training) Fit(ctx context.Context) (Result, error) {
+	t, err := g.start()
 	if err != nil {
 		return Result{}, err
 	}
-	graph, err := student.NewGraph(m, size)
-	if err != nil {
-		return Result{}, fmt.Errorf("train: %w", err)
-	}
-	defer graph.Close()
-	t := &trainer{
-		graph: graph, examples: examples, size: size, hooks: hooks, lines: o.lines(plan.Updates), first: o.LoggingFirstStep,
-		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, m.Params), plan: plan,
-		began: hooks.Now(), result: Result{Rows: len(examples)},
-	}
-	t.tally.since = t.began
-	for _, e := range examples {
-		if e.Cut > 0 {
-			t.result.Truncated++
-			t.result.Cut += int64(e.Cut)
+	defer t.graph.Close()
+	t.hooks.Plan(t.plan)
+	if g.Options.EvalOnStart {
+		if err := t.evaluate(Window{}); err != nil {
+			return t.finish(), fmt.Errorf("train: before step 1: %w", err)
 		}
 	}
-	hooks.Plan(plan)
-	for w := range plan.Windows() {
+	for w := range t.plan.Windows() {
 		if err := ctx.Err(); err != nil {
-			return t.finish(), fmt.Errorf("train: stopped before step %d of %d: %w", w.Update, plan.Updates, err)
+			return t.finish(), fmt.Errorf("train: stopped before step %d of %d: %w", w.Update, t.plan.Updates, err)
 		}
-		if err := t.update(w); err != nil {
+		err := t.update(w)
+		if err == nil && t.evaluatesAfter(w) {
+			err = t.evaluate(w)
+		}
+		if err != nil {
 			return t.finish(), fmt.Errorf("train: step %d: %w", w.Update, err)
 		}
 	}
 	return t.finish(), nil
 }
 
+// start makes the trainer of a training.
+func (g Training) start() (*trainer, error) {
+	o := g.Options
+	g.Hooks.ensureDefaults()
+	rows, eval := o.Pack(g.Rows), o.evaluation().Pack(g.Eval)
+	plan, err := o.Plan(len(rows))
+	if err != nil {
+		return nil, err
+	}
+	if o.evaluates() && len(eval) == 0 {
+		return nil, stillhouse.Invalidf("train: eval_strategy is %s, but there are no rows to evaluate on: name them with eval_data, or hold out a share with eval_split", o.EvalStrategy)
+	}
+	size := max(g.size, capacity(o, rows), capacity(o.evaluation(), eval))
+	if g.size > 0 {
+		size = max(g.size, longest(rows), longest(eval))
+	}
+	graph, err := student.NewGraph(g.Model, size)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	graph.UseDFT(o.LossType == "dft")
+	t := &trainer{
+		options: o, graph: graph, examples: rows, eval: eval, size: size, hooks: g.Hooks, lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates),
+		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, graph.Trainable()), plan: plan,
+		began: g.Hooks.Now(), result: Result{Rows: len(g.Rows)},
+	}
+	t.tally.since = t.began
+	for _, e := range rows {
+		if e.Cut > 0 {
+			t.result.Truncated++
+			t.result.Cut += int64(e.Cut)
+		}
+	}
+	return t, nil
+}
+
 // A trainer is the state of one training.
 type trainer struct {
-	graph     *student.Graph
-	optimiser *AdamW
-	schedule  Schedule
-	plan      Plan
-	examples  []Example
-	size      int // tokens of a pass at most
-	hooks     Hooks
-	lines     int // updates from one line to the next
-	first     bool
-	began     time.Time
-	tally     tally
-	logged    bool
-	result    Result
+	options     Options
+	graph       *student.Graph
+	optimiser   *AdamW
+	schedule    Schedule
+	plan        Plan
+	examples    []Example
+	eval        []Example
+	size        int // tokens of a pass at most
+	hooks       Hooks
+	lines       interval
+	evaluations interval
+	began       time.Time
+	tally       tally
+	logged      bool
+	result      Result
 }
 
 // update makes one update and logs it.
@@ -136,11 +180,11 @@ func (t *trainer) update(w Window) error {
 	t.tally.loss += own.loss
 	t.tally.tokens += tokens
 	t.result.add(w.Update, own.loss, tokens, labels, t.logged)
-	return t.log(line, own)
+	return t.log(w, line, own)
 }
 
 // log reports an update, and writes a line when it is time for one.
-func (t *trainer) log(line Line, own tally) error {
+func (t *trainer) log(w Window, line Line, own tally) error {
 	now := t.hooks.Now()
 	line.NumTokens = t.result.Tokens
 	line.Left = time.Duration(float64(now.Sub(t.began)) / float64(line.Step) * float64(line.Steps-line.Step))
@@ -149,7 +193,7 @@ func (t *trainer) log(line Line, own tally) error {
 	if err := t.hooks.Step(line); err != nil {
 		return err
 	}
-	if line.Step%t.lines != 0 && !(t.first && line.Step == 1) {
+	if !t.lines.due(w) && !(t.options.LoggingFirstStep && line.Step == 1) {
 		return nil
 	}
 	t.tally.line(&line, now)

@@ -118,8 +118,9 @@ func (ui UI) download() func(file string, done, total int64) {
 
 // A meter shows how far a training is: a bar on a terminal, and every line of the log.
 type meter struct {
-	ui  UI
-	bar *progressbar.ProgressBar
+	ui    UI
+	bar   *progressbar.ProgressBar
+	ended bool // with the last update
 }
 
 func (m *meter) plan(p Plan) {
@@ -132,17 +133,18 @@ func (m *meter) plan(p Plan) {
 }
 
 func (m *meter) step(l Line) {
+	m.ended = l.Step == l.Steps
 	if m.bar != nil {
 		_ = m.bar.Set(l.Step) // a bar that cannot be drawn is no reason to stop
 	}
 }
 
-func (m *meter) line(l Line) {
+func (m *meter) line(l fmt.Stringer) {
 	if m.bar != nil {
 		_ = m.bar.Clear()
 	}
 	m.ui.say("%s", l)
-	if m.bar != nil && l.Step < l.Steps {
+	if m.bar != nil && !m.ended {
 		_ = m.bar.RenderBlank()
 	}
 }

@@ -120,19 +120,34 @@ func command(c *console) *cobra.Command {
 		if len(args) == 0 {
 			return nil
 		}
-		var names []string
-		for _, sub := range root.Commands() {
-			names = append(names, sub.Name())
-		}
-		return stillhouse.Invalidf("%s: there is no such command: %s", args[0], options.Nearest(args[0], names))
+		return unknown(root, args[0])
 	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Say what a command does",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknown(root, args[len(args)-max(1, len(rest))])
+			}
+			return cmd.Help()
+		},
+	})
 	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
 		askCommand(c), serveCommand(c), exportCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {
 		sub.Args = invalid(sub.Args)
 	}
 	return root
+}
+
+func unknown(root *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range root.Commands() {
+		names = append(names, sub.Name())
+	}
+	return stillhouse.Invalidf("%s: there is no such command: %s", name, options.Nearest(name, names))
 }
 
 // invalid makes wrong arguments the user's error, with the usage line.

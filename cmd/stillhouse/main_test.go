@@ -73,6 +73,7 @@ curate: {rewards: [math]}
 		{"no such run", []string{"report", filepath.Join(dir, "none")}, []string{"none"}},
 		{"unknown flag", []string{"run", "x.yaml", "--frm", "filter"}, []string{"--frm", "Usage"}},
 		{"unknown command", []string{"rum", "x.yaml"}, []string{"rum", `"run"`}},
+		{"help on an unknown command", []string{"help", "rum"}, []string{"rum", `"run"`}},
 		{"no argument", []string{"validate"}, []string{"Usage"}},
 		{"unknown model", []string{"ask", filepath.Join(dir, "nothing"), "hello"}, []string{"nothing"}},
 	} {

@@ -1,10 +1,11 @@
 // Softmax cross-entropy of rows of v logits: loss, entropy of the prediction (both nats, in fp64) and whether the first
-// largest logit is the label's. With `gradient`, the logits become scale · (softmax − one-hot).
+// largest logit is the label's. With `gradient`, the logits become scale · (softmax − one-hot). With `dft`, loss and
+// gradient are multiplied by the label's probability, which counts as a constant.
 
 // The partial sums of `block` vectors are fp32, those of all blocks fp64: a vocabulary may have 10⁵ entries.
 enum { block = 64 };
 
-FN void cross_entropy(float *logits, const int32_t *labels, long rows, long v, float scale, int gradient, double *loss,
+FN void cross_entropy(float *logits, const int32_t *labels, long rows, long v, float scale, int gradient, int dft, double *loss,
                       double *entropy, int32_t *correct) {
 	for (long t = 0; t < rows; t++, logits += v) {
 		float at = logits[labels[t]];
@@ -51,13 +52,15 @@ FN void cross_entropy(float *logits, const int32_t *labels, long rows, long v, f
 		if (isnan(dot)) // a logit that is NaN or infinite: exp_v hides it, the loss must not
 			sum = NAN;
 		loss[t] = log(sum) - ((double)at - most);
+		double weight = dft ? exp(-loss[t]) : 1;
+		loss[t] *= weight;
 		entropy[t] = log(sum) - dot / sum;
 
 		if (gradient) {
-			float by = (float)(scale / sum);
+			float by = (float)(scale * weight / sum);
 			for (i = 0; i < v; i += VL)
 				store_n(logits + i, load_n(logits + i, v - i) * by, v - i);
-			logits[labels[t]] -= scale;
+			logits[labels[t]] -= (float)(scale * weight);
 		}
 	}
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,7 +40,7 @@ func TestCrossEntropy(t *testing.T) {
 			p := Predictions{make([]float64, rows), make([]float64, rows), make([]int32, rows)}
 			gradient := wide(x)
 			before := append([]float32(nil), x...)
-			CrossEntropy(x, labels, v, scale, false, p)
+			CrossEntropy(x, labels, v, CrossEntropyOptions{Scale: scale}, p)
 			require.Equal(t, before, x, "logits without a gradient")
 			for i, l := range labels {
 				row := wide(x[i*v : (i+1)*v])
@@ -56,8 +57,21 @@ func TestCrossEntropy(t *testing.T) {
 				gradient[i*v+int(l)] -= scale
 				require.Equal(t, best == int(l), p.Correct[i] == 1)
 			}
-			CrossEntropy(x, labels, v, scale, true, p)
+			CrossEntropy(x, labels, v, CrossEntropyOptions{Scale: scale, Gradient: true}, p)
 			near(t, "gradient", x, gradient, 1e-6)
+
+			// DFT: the same, times the probability of the label.
+			copy(x, before)
+			plain := slices.Clone(p.Loss)
+			CrossEntropy(x, labels, v, CrossEntropyOptions{Scale: scale, Gradient: true, DFT: true}, p)
+			for i := range labels {
+				weight := math.Exp(-plain[i])
+				require.InDelta(t, plain[i]*weight, p.Loss[i], 1e-12)
+				for j := range v {
+					gradient[i*v+j] *= weight
+				}
+			}
+			near(t, "DFT's gradient", x, gradient, 1e-6)
 		}
 	})
 }
@@ -66,18 +80,18 @@ func TestCrossEntropyCorner(t *testing.T) {
 	everySet(t, func(t *testing.T) {
 		p := Predictions{make([]float64, 2), make([]float64, 2), make([]int32, 2)}
 		// Of equal logits the first counts as the prediction.
-		CrossEntropy([]float32{1, 3, 3, 0, 1, 3, 3, 0}, []int32{1, 2}, 4, 1, true, p)
+		CrossEntropy([]float32{1, 3, 3, 0, 1, 3, 3, 0}, []int32{1, 2}, 4, CrossEntropyOptions{Scale: 1, Gradient: true}, p)
 		require.Equal(t, []int32{1, 0}, p.Correct)
 
 		nan := float32(math.NaN())
 		for _, bad := range []float32{nan, float32(math.Inf(1))} {
 			x := make([]float32, 40)
 			x[17] = bad
-			CrossEntropy(x, []int32{3}, 40, 1, true, p)
+			CrossEntropy(x, []int32{3}, 40, CrossEntropyOptions{Scale: 1, Gradient: true}, p)
 			require.True(t, math.IsNaN(p.Loss[0]), "loss %v of a row with %v", p.Loss[0], bad)
 			require.True(t, math.IsNaN(float64(x[0])), "gradient of a row with %v", bad)
 		}
-		require.Panics(t, func() { CrossEntropy(make([]float32, 4), []int32{4}, 4, 1, false, p) })
-		require.Panics(t, func() { CrossEntropy(make([]float32, 4), []int32{-1}, 4, 1, false, p) })
+		require.Panics(t, func() { CrossEntropy(make([]float32, 4), []int32{4}, 4, CrossEntropyOptions{}, p) })
+		require.Panics(t, func() { CrossEntropy(make([]float32, 4), []int32{-1}, 4, CrossEntropyOptions{}, p) })
 	})
 }

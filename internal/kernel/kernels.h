@@ -34,7 +34,7 @@ typedef struct sh_table {
 	void (*add_rows)(float *y, const float *b, long rows, long n, long ld);
 	void (*sum_rows)(const float *dy, float *db, long rows, long ld, long from, long to);
 	void (*scatter_add)(const float *dx, const int32_t *index, float *to, long rows, long n, long from, long until);
-	void (*cross_entropy)(float *logits, const int32_t *labels, long rows, long v, float scale, int gradient, double *loss,
+	void (*cross_entropy)(float *logits, const int32_t *labels, long rows, long v, float scale, int gradient, int dft, double *loss,
 	                      double *entropy, int32_t *correct);
 	void (*attention)(const sh_head *a);
 	void (*attention_dx)(const sh_head *a);

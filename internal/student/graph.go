@@ -81,9 +81,22 @@ func (g *Graph) AccumulateRows(b Batch, scale float64) ([]Stats, error) {
 	return g.byRow, nil
 }
 
+// UseDFT makes the loss, of Accumulate and Evaluate alike, that of dynamic fine-tuning: each label's cross-entropy is
+// multiplied by the label's probability, which counts as a constant (Wu et al., 2025, arXiv 2508.05629; TRL's
+// loss_type "dft").
+func (g *Graph) UseDFT(on bool) { g.dft = on }
+
 // Evaluate runs forward only.
 func (g *Graph) Evaluate(b Batch) (Stats, error) {
 	return g.run(g.eval, b, false, 0)
+}
+
+// EvaluateRows is Evaluate with the sums of each row.
+func (g *Graph) EvaluateRows(b Batch) ([]Stats, error) {
+	if _, err := g.Evaluate(b); err != nil {
+		return nil, err
+	}
+	return g.byRow, nil
 }
 
 func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Stats, error) {
@@ -107,7 +120,11 @@ func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Sta
 	return g.stats, nil
 }
 
-// Gradients are the gradients by place in m.Params, the same buffers all along. That of a tied embedding holds both parts.
+// Trainable are the parameters that the graph has gradients of, which an optimiser may change: all of the model's.
+func (g *Graph) Trainable() []*Param { return g.model.Params }
+
+// Gradients are the gradients of [Graph.Trainable], by place in it, the same buffers all along. That of a tied embedding
+// holds both parts.
 func (g *Graph) Gradients() [][]float32 {
 	if g.fresh {
 		g.fresh = false

@@ -54,7 +54,7 @@ func newBuilder(m *Model, tokens int, grads [][]float32, salt int) *builder {
 		shared: &shared{config: c, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
 		model:  m, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, salt: salt,
 	}
-	b.rotation = kernel.NewRotation(tokens, c.HeadDim, c.RopeTheta)
+	b.rotation = kernel.NewRotation(tokens, c.Frequencies())
 	for i, p := range m.Params {
 		b.places[p.Name] = i
 	}
@@ -172,11 +172,12 @@ func (g *builder) layer(x *stream, name string) *stream {
 		qkv = g.headNorm(qkv, q[0], g.weight(a+"k_norm.weight"))
 	}
 	mixed := g.attention(g.rope(qkv))
-	x = &stream{node: g.linear(mixed, x, g.weights(a+"o_proj.weight"), nil)}
+	x = &stream{node: g.linear(mixed, x, g.weights(a+"o_proj.weight"), g.optional(a+"o_proj.bias"))}
 
 	normed = g.norm(x, g.weight(name+"post_attention_layernorm.weight"))
-	gated := g.swiglu(g.linear(normed, nil, g.weights(name+"mlp.gate_proj.weight", name+"mlp.up_proj.weight"), nil))
-	return &stream{node: g.linear(gated, x, g.weights(name+"mlp.down_proj.weight"), nil)}
+	gated := g.swiglu(g.linear(normed, nil, g.weights(name+"mlp.gate_proj.weight", name+"mlp.up_proj.weight"),
+		g.optional(name+"mlp.gate_proj.bias", name+"mlp.up_proj.bias")))
+	return &stream{node: g.linear(gated, x, g.weights(name+"mlp.down_proj.weight"), g.optional(name+"mlp.down_proj.bias"))}
 }
 
 // headWeight is the output head: the embedding again where it is tied, as a leaf of its own over the same memory, so that

@@ -52,7 +52,7 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		n := len(labels)
 		kernel.Embed(x, targets, o.hidden, h)
 		kernel.Gemm(false, true, n, v, h, 1, o.hidden, h, o.head.data, h, 0, o.logits, v)
-		kernel.CrossEntropy(o.logits, labels, v, o.scale, o.gradients, o.predictions)
+		kernel.CrossEntropy(o.logits, labels, v, kernel.CrossEntropyOptions{Scale: o.scale, Gradient: o.gradients, DFT: o.dft}, o.predictions)
 		for i := range n {
 			found := Stats{Loss: o.predictions.Loss[i], Entropy: o.predictions.Entropy[i], Correct: int(o.predictions.Correct[i])}
 			o.stats.Add(found)

@@ -83,6 +83,7 @@ func (s *step) read(b Batch, c Config, capacity int) error {
 type shared struct {
 	step
 	config Config
+	dft    bool // see Graph.UseDFT
 	// overwritten are the parameters, by place, whose gradient the first product of a micro-batch may overwrite: none of
 	// it is left as it was, and nothing is added to it before.
 	overwritten map[int]bool

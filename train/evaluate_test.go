@@ -1,0 +1,120 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+)
+
+// evaluated trains on ten rows and returns the lines of the evaluations on seven others.
+func evaluated(t *testing.T, options string) (out []EvalLine) {
+	t.Helper()
+	o := pasted(t, options)
+	o.Student = tiny
+	s := load(t, o)
+	rows, _ := encodedBy(t, s, o, readAll(t, Data{Path: golden + "sft/data/pc-10.jsonl"}))
+	eval, _ := encodedBy(t, s, o.evaluation(), readAll(t, o.EvalData))
+	_, err := Training{Options: o, Model: s.Model, Rows: rows, Eval: eval, Hooks: Hooks{Eval: func(l EvalLine) error { out = append(out, l); return nil }}}.Fit(context.Background())
+	if err != nil {
+		t.Fatalf("%s: %v", options, err)
+	}
+	return out
+}
+
+const evalData = "eval_data: {path: " + golden + "sft/data/pc-eval.jsonl}, per_device_train_batch_size: 2, num_train_epochs: 2"
+
+// An evaluation comes when transformers 5.23 would do it.
+func TestWhenEvaluated(t *testing.T) {
+	for options, want := range map[string]string{
+		"eval_strategy: steps, eval_steps: 4":                      "4 8 10",
+		"eval_strategy: steps, eval_steps: 5":                      "5 10",
+		"eval_strategy: steps, eval_steps: 0.3":                    "3 6 9 10",
+		"eval_strategy: steps, eval_steps: 4, eval_delay: 5":       "8 10",
+		"eval_strategy: steps, logging_steps: 6":                   "6 10",
+		"eval_strategy: epoch":                                     "5 10",
+		"eval_strategy: epoch, eval_delay: 1.5":                    "10",
+		"eval_strategy: epoch, max_steps: 7":                       "5 7",
+		"eval_strategy: epoch, eval_on_start: true":                "0 5 10",
+		"eval_on_start: true":                                      "0",
+		"eval_strategy: steps, eval_steps: 9, loss_type: dft":      "9 10",
+		"eval_strategy: epoch, packing: true, eval_packing: false": "1 2",
+	} {
+		var got []string
+		for _, l := range evaluated(t, "{"+evalData+", "+options+"}") {
+			got = append(got, fmt.Sprint(l.Step))
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%s: after %s, not %s", options, text, want)
+		}
+	}
+}
+
+// What an evaluation says does not depend on how the training goes; the loss does on how rows are put together, by the
+// weights of its mean.
+func TestEvaluation(t *testing.T) {
+	of := func(options string) EvalLine {
+		return evaluated(t, "{"+evalData+", eval_on_start: true, max_steps: 1, "+options+"}")[0]
+	}
+	one := of("per_device_eval_batch_size: 4")
+	if again := of("per_device_eval_batch_size: 4, gradient_accumulation_steps: 3"); far(again.Loss, one.Loss, 1e-6) || far(again.Entropy, one.Entropy, 1e-6) {
+		t.Errorf("%+v and %+v", again, one)
+	}
+	if l := of("per_device_eval_batch_size: 7"); l.Loss == one.Loss || math.Abs(l.Loss-one.Loss) > 0.2 {
+		t.Errorf("one micro-batch: %+v, two: %+v", l, one)
+	}
+	// A packed row is one sample, and so is a padding-free micro-batch.
+	all := of("per_device_eval_batch_size: 7")
+	if l := of("packing: true, max_length: 2000"); far(l.Loss, all.Loss, 1e-6) {
+		t.Errorf("packed into one: %+v, in one micro-batch: %+v", l, all)
+	}
+	if l := of("per_device_eval_batch_size: 4, padding_free: true"); l.Loss == one.Loss {
+		t.Errorf("padding-free: %+v", l)
+	}
+	if l := of("loss_type: dft"); l.Loss > one.Loss/10 || far(l.Entropy, of("").Entropy, 1e-9) {
+		t.Errorf("dft: %+v", l)
+	}
+}
+
+// The rows that are held out are whole prompts, a share of them, the same each time.
+func TestHoldOut(t *testing.T) {
+	var rows []Example
+	for p := range 10 {
+		for s := range 1 + p%3 {
+			tokens := []int32{1, int32(10 + p), 2, int32(30 + s)}
+			rows = append(rows, Example{Row: fmt.Sprintf("%d.%d", p, s), Tokens: tokens, Labels: []int32{-100, -100, -100, tokens[3]}})
+		}
+	}
+	train, eval, err := HoldOut(rows, 0.3, 7)
+	if err != nil || len(train)+len(eval) != len(rows) {
+		t.Fatalf("%d and %d of %d rows: %v", len(train), len(eval), len(rows), err)
+	}
+	of := func(rows []Example) map[int32]bool {
+		prompts := map[int32]bool{}
+		for _, r := range rows {
+			prompts[r.Tokens[1]] = true
+		}
+		return prompts
+	}
+	in, out := of(train), of(eval)
+	if len(out) != 3 || len(in) != 7 {
+		t.Errorf("%v are held out of %v", out, in)
+	}
+	for p := range out {
+		if in[p] {
+			t.Errorf("prompt %d is on both sides", p)
+		}
+	}
+	_, again, _ := HoldOut(rows, 0.3, 7)
+	_, other, _ := HoldOut(rows, 0.3, 9)
+	if fmt.Sprint(again) != fmt.Sprint(eval) || fmt.Sprint(other) == fmt.Sprint(eval) {
+		t.Error("the seed does not decide")
+	}
+	if _, few, err := HoldOut(rows, 0.001, 7); err != nil || len(of(few)) != 1 {
+		t.Errorf("a tiny share: %v, %v", few, err)
+	}
+	if _, _, err := HoldOut(rows[:1], 0.5, 7); err == nil || !strings.Contains(err.Error(), "eval_split") {
+		t.Errorf("one prompt: %v", err)
+	}
+}

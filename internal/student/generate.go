@@ -60,10 +60,12 @@ type Generator struct {
 	ended    bool
 }
 
-// NewGenerator copies the model's weights: the model may change afterwards. Close the generator after use.
+// NewGenerator copies the model's weights, with its adapter merged where it has one: the model may change afterwards.
+// Close the generator after use.
 func NewGenerator(m *Model, o GeneratorOptions) *Generator {
 	o.EnsureDefaults()
 	g := &Generator{config: m.Config, wake: make(chan struct{}, 1), closing: make(chan struct{}), closed: make(chan struct{})}
+	m, _ = m.Merged() // weights that are not finite show when a token is chosen
 	b := newBatch(newDecoder(m), o)
 	go func() {
 		defer close(g.closed)

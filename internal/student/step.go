@@ -15,6 +15,7 @@ type step struct {
 	owners    []int32 // the row of each target
 	gradients bool    // the backward pass will follow
 	scale     float32 // of the gradients
+	seed      uint64  // of dropout
 	stats     Stats
 	byRow     []Stats // of each row
 }
@@ -79,4 +80,5 @@ type shared struct {
 	heads    kernel.Heads
 	rotation kernel.Rotation
 	scratch  kernel.AttentionScratch
+	adapters adapterScratch
 }

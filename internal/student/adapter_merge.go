@@ -67,7 +67,7 @@ func (a *Adapter) merge(params []*Param, m *Model, own func(*Param)) error {
 		own(w)
 		pa, pb, magnitude := a.of(t.module)
 		in, out := t.weight.Shape[1], t.weight.Shape[0]
-		fit(&delta, out*in)
+		resize(&delta, out*in)
 		kernel.Gemm(false, false, out, in, t.r, 1, pb.Data, t.r, pa.Data, in, 0, delta, in)
 		scale := float32(t.scale)
 		kernel.Parallel(out, 1+(1<<14)/in, func(from, to int) {

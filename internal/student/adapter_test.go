@@ -68,7 +68,7 @@ func TestAdapterGoldens(t *testing.T) {
 			plain := load(t, base)
 			require.NoError(t, a.Merge(plain))
 			require.Equal(t, data(merged.Params), data(plain.Params))
-			require.Equal(t, logitsOf(t, plain, ids, 5), logitsOf(t, merged, ids, 24))
+			require.Equal(t, logitsOf(t, plain, WeightsF32, ids, 5), logitsOf(t, merged, WeightsF32, ids, 24))
 		})
 	}
 }

@@ -33,9 +33,9 @@ func Load(dir string) (*Model, error) {
 	if err := checkLayout(dir, weights, m.Params, c); err != nil {
 		return nil, err
 	}
+	allocate(m.Params)
 	for _, p := range m.Params {
 		t := weights.Tensor(p.Name)
-		p.Data = make([]float32, t.Len())
 		if err := t.Floats(p.Data); err != nil {
 			return nil, err
 		}

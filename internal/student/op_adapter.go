@@ -45,6 +45,14 @@ type adaptedOp struct {
 // adapterScratch is memory that the adapted ops of a graph use one after the other.
 type adapterScratch struct{ dh, x, e, u, du []float32 }
 
+// resize makes a buffer n long. Its contents are lost.
+func resize(buffer *[]float32, n int) {
+	if cap(*buffer) < n {
+		*buffer = make([]float32, n)
+	}
+	*buffer = (*buffer)[:n]
+}
+
 // adapted finds the adapters of weights; nil when none has one.
 func (g *builder) adapted(weights []*weight) (parts []*adaptedPart) {
 	a := g.model.Adapter
@@ -188,14 +196,14 @@ func (o *adaptedOp) input(p *adaptedPart, x []float32, rows int) []float32 {
 	if !o.dropping() {
 		return x
 	}
-	fit(&o.shared.adapters.x, rows*o.in)
+	resize(&o.shared.adapters.x, rows*o.in)
 	kernel.Dropout(x, o.shared.adapters.x, rows*o.in, o.dropout, p.key(o.seed), false)
 	return o.shared.adapters.x
 }
 
 // product is u = (W + scale·B·A)·x [tokens, out], before DoRA's gain; h holds A·x.
 func (o *adaptedOp) product(p *adaptedPart, x []float32, rows int) []float32 {
-	fit(&o.shared.adapters.u, rows*p.out)
+	resize(&o.shared.adapters.u, rows*p.out)
 	u := o.shared.adapters.u
 	kernel.Gemm(false, true, rows, p.out, o.in, 1, x, o.in, p.base, o.in, 0, u, p.out)
 	kernel.Gemm(false, true, rows, p.out, p.r, p.scale, o.h[p.first:], o.rank, p.b.Data, p.r, 1, u, p.out)
@@ -276,7 +284,7 @@ func (o *adaptedGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 // adapterGradients adds to the gradients of A, B and the magnitudes, and leaves the gradient of h in the scratch.
 func (o *adaptedOp) adapterGradients(dy, x []float32) {
 	rows, s := o.rows(), &o.shared.adapters
-	fit(&s.dh, rows*o.rank)
+	resize(&s.dh, rows*o.rank)
 	for _, p := range o.parts {
 		du, ld := dy[p.at:], o.wide
 		dropped := o.input(p, x, rows)
@@ -287,7 +295,7 @@ func (o *adaptedOp) adapterGradients(dy, x []float32) {
 			for i, sum := range sums {
 				p.dm[i] += float32(sum / float64(p.norms[i]))
 			}
-			fit(&s.du, rows*p.out)
+			resize(&s.du, rows*p.out)
 			kernel.ScaleColumns(s.du, p.out, p.gain, 0, du, ld, rows, p.out)
 			du, ld = s.du, p.out
 		}
@@ -308,7 +316,7 @@ func (o *adaptedOp) inputGradient(dy, dx []float32) {
 	rows, s, at := o.rows(), &o.shared.adapters, 0
 	scaled := dy
 	if o.dora && !o.dropping() { // what reaches W has gone through the gain
-		fit(&s.u, rows*o.wide)
+		resize(&s.u, rows*o.wide)
 		scaled = s.u
 		copy(scaled, dy[:rows*o.wide])
 		for _, p := range o.parts {
@@ -336,10 +344,10 @@ func (o *adaptedOp) inputGradient(dy, dx []float32) {
 // droppedGradient adds to dx what comes through a part's dropped input.
 func (o *adaptedOp) droppedGradient(p *adaptedPart, dy, dx []float32) {
 	rows, s := o.rows(), &o.shared.adapters
-	fit(&s.e, rows*o.in)
+	resize(&s.e, rows*o.in)
 	kernel.Gemm(false, false, rows, o.in, p.r, 1, s.dh[p.first:], o.rank, p.a.Data, o.in, 0, s.e, o.in)
 	if o.dora {
-		fit(&s.du, rows*p.out)
+		resize(&s.du, rows*p.out)
 		kernel.ScaleColumns(s.du, p.out, p.gain, -1, dy, o.wide, rows, p.out)
 		kernel.Gemm(false, false, rows, o.in, p.out, 1, s.du, p.out, p.base, o.in, 1, s.e, o.in)
 	}

@@ -46,6 +46,7 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if o.gradients {
 		clear(o.dx[:o.rows()*h])
 	}
+	beta := o.beta()
 	for from := 0; from < len(o.labels); from += o.tile {
 		targets, labels := o.targets[from:min(from+o.tile, len(o.labels))], o.labels[from:min(from+o.tile, len(o.labels))]
 		n := len(labels)
@@ -62,8 +63,9 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		}
 		kernel.Gemm(false, false, n, h, v, 1, o.logits, v, o.head.data, h, 0, o.dhidden, h)
 		if o.head.grad != nil {
-			kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, 1, o.head.grad, h)
+			kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, beta, o.head.grad, h)
 		}
+		beta = 1
 		for i, t := range targets {
 			copy(o.dx[int(t)*h:(int(t)+1)*h], o.dhidden[i*h:(i+1)*h])
 		}
@@ -79,6 +81,7 @@ func (o *lossOp) SymDiff(_ gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.N
 	if err != nil || o.head.grad == nil {
 		return gorgonia.Nodes{x, nil}, err
 	}
+	o.overwrite(o.head)
 	w, err := gorgonia.ApplyOp(&handedOn{o.head.gradient(o.name, 2)}, out, grad)
 	return gorgonia.Nodes{x, w}, err
 }

@@ -61,8 +61,8 @@ func (p *Param) Size() int {
 // 0.02 for most), every norm 1, every bias 0. The weights depend on the configuration, the seed and std alone.
 func New(c Config, seed uint64, std float64) *Model {
 	m := &Model{Config: c, Params: Layout(c)}
+	allocate(m.Params)
 	for i, p := range m.Params {
-		p.Data = make([]float32, p.Size())
 		if strings.HasSuffix(p.Name, ".bias") {
 			continue
 		}

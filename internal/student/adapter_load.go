@@ -126,5 +126,20 @@ func (a *Adapter) write(dir string) error {
 	return syncDir(dir)
 }
 
-// CopyTokenizer copies the tokenizer's files of a model directory into another.
-func CopyTokenizer(from, to string) error { return copyTokenizer(from, to) }
+// CopyTokenizer copies the tokenizer's files of a model directory into another, over those that are there.
+func CopyTokenizer(from, to string) error {
+	for _, name := range tokenizerFiles {
+		if err := os.Remove(filepath.Join(to, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return copyTokenizer(from, to)
+}
+
+// TokenizerDir is the directory of a student's tokenizer: the adapter's own where it has one, else that of its base.
+func TokenizerDir(dir, base string) string {
+	if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err != nil && IsAdapter(dir) {
+		return base
+	}
+	return dir
+}

@@ -23,7 +23,7 @@ func ExportModel(ctx context.Context, model, dir string, o export.Options) (*exp
 		return nil, err
 	}
 	defer l.Close()
-	return export.Write(ctx, export.Model{Name: modelName(model), Dir: l.dir, Weights: l.model, Tokenizer: l.tokenizer}, dir, o)
+	return export.Write(ctx, export.Model{Name: modelName(model), Dir: l.dir, Weights: l.model, Tokenizer: l.tokenizer, TokenizerDir: l.tokens}, dir, o)
 }
 
 // modelName is what an export of a model is called: the last part of its path, for a run's student that of the run.

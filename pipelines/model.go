@@ -19,6 +19,7 @@ import (
 type loaded struct {
 	dir       string // of the model; of an adapter's base
 	adapter   string // the adapter's directory, "" for a model
+	tokens    string // the directory of the tokenizer
 	tokenizer *chat.Tokenizer
 	model     *student.Model
 	generator *student.Generator
@@ -53,13 +54,13 @@ func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	if dir != l.dir {
 		l.adapter = dir
 	}
-	from := student.TokenizerDir(dir, l.dir)
-	if l.tokenizer, err = chat.Load(from); err != nil {
+	l.tokens = student.TokenizerDir(dir, l.dir)
+	if l.tokenizer, err = chat.Load(l.tokens); err != nil {
 		return nil, err
 	}
 	if last, size := int(l.tokenizer.MaxID()), l.model.Config.VocabSize; last >= size {
 		_ = l.tokenizer.Close()
-		return nil, stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", from, last, size)
+		return nil, stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", l.tokens, last, size)
 	}
 	l.stop = stopTokens(l.model, l.tokenizer)
 	return l, nil

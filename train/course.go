@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"stillhouse"
@@ -111,6 +112,7 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	if err != nil {
 		return Result{}, err
 	}
+	debug.FreeOSMemory() // what reading and encoding left lying
 	partial := dir + ".partial"
 	if err := sweep(partial); err != nil {
 		return Result{}, fmt.Errorf("train: %w", err)
@@ -126,11 +128,12 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	m := &meter{ui: ui}
 	defer m.close()
 	result, err = Training{Options: s.Options, Model: s.Model, Rows: rows, Eval: eval, Hooks: Hooks{
-		Now:  ui.Now,
-		Plan: m.plan,
-		Step: func(l Line) error { m.step(l); return nil },
-		Line: func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
-		Eval: func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
+		Now:      ui.Now,
+		Plan:     m.plan,
+		Forecast: ui.forecast(),
+		Step:     func(l Line) error { m.step(l); return nil },
+		Line:     func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
+		Eval:     func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
 	}}.Fit(ctx)
 	if err != nil {
 		return result, err

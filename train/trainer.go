@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"stillhouse"
+	"stillhouse/internal/kernel"
 	"stillhouse/internal/student"
 )
 
@@ -28,11 +29,12 @@ type Result struct {
 
 // Hooks are called while a training goes on, from its goroutine. All may be nil.
 type Hooks struct {
-	Plan func(Plan)           // before the first update
-	Step func(Line) error     // after each update; Loss is that update's own, and the means are its own
-	Line func(Line) error     // every logging_steps
-	Eval func(EvalLine) error // after each evaluation
-	Now  func() time.Time     // the clock, by default the machine's
+	Plan     func(Plan)           // before the first update
+	Forecast func(Forecast)       // before that; it costs a second of measuring, so it is not made when nobody asks
+	Step     func(Line) error     // after each update; Loss is that update's own, and the means are its own
+	Line     func(Line) error     // every logging_steps
+	Eval     func(EvalLine) error // after each evaluation
+	Now      func() time.Time     // the clock, by default the machine's
 }
 
 func (h *Hooks) ensureDefaults() {
@@ -75,11 +77,13 @@ func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, h
 // ends, Fit returns its error after the update that was under way. A loss that is not a number ends the training with
 // an error that names the rows.
 func (g Training) Fit(ctx context.Context) (Result, error) {
+	defer kernel.SetDeterministic(kernel.SetDeterministic(g.Options.Deterministic))
 	t, err := g.start()
 	if err != nil {
 		return Result{}, err
 	}
 	defer t.graph.Close()
+	defer tame(t.footprint.Sum())()
 	t.hooks.Plan(t.plan)
 	if g.Options.EvalOnStart {
 		if err := t.evaluate(Window{}); err != nil {
@@ -105,17 +109,22 @@ func (g Training) Fit(ctx context.Context) (Result, error) {
 func (g Training) start() (*trainer, error) {
 	o := g.Options
 	g.Hooks.ensureDefaults()
-	rows, eval := o.Pack(g.Rows), o.evaluation().Pack(g.Eval)
-	plan, err := o.Plan(len(rows))
+	rows, eval, plan, size, err := g.layout()
 	if err != nil {
 		return nil, err
 	}
 	if o.evaluates() && len(eval) == 0 {
 		return nil, stillhouse.Invalidf("train: eval_strategy is %s, but there are no rows to evaluate on: name them with eval_data, or hold out a share with eval_split", o.EvalStrategy)
 	}
-	size := max(g.size, capacity(o, rows), capacity(o.evaluation(), eval))
-	if g.size > 0 {
-		size = max(g.size, longest(rows), longest(eval))
+	forecast, err := g.Forecast(true)
+	if err != nil {
+		return nil, err
+	}
+	if g.Hooks.Forecast != nil {
+		if err := g.Pace(&forecast); err != nil {
+			return nil, err
+		}
+		g.Hooks.Forecast(forecast)
 	}
 	graph, err := student.NewGraph(g.Model, size)
 	if err != nil {
@@ -125,7 +134,7 @@ func (g Training) start() (*trainer, error) {
 	t := &trainer{
 		options: o, graph: graph, examples: rows, eval: eval, size: size, hooks: g.Hooks, lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates),
 		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, graph.Trainable()), plan: plan,
-		began: g.Hooks.Now(), result: Result{Rows: len(g.Rows)},
+		footprint: forecast.footprint, began: g.Hooks.Now(), result: Result{Rows: len(g.Rows)},
 	}
 	t.tally.since = t.began
 	for _, e := range rows {
@@ -140,6 +149,7 @@ func (g Training) start() (*trainer, error) {
 // A trainer is the state of one training.
 type trainer struct {
 	options     Options
+	footprint   student.Footprint
 	graph       *student.Graph
 	optimiser   *AdamW
 	schedule    Schedule

@@ -90,7 +90,10 @@ func (g Training) Forecast(resident bool) (f Forecast, err error) {
 		more -= p.Parameters
 	}
 	f.PeakMiB = mib(held + more + min(garbage, p.Sum()))
-	if free := machine.Available(); free > 0 {
+	if g.free == nil {
+		g.free = machine.Available
+	}
+	if free := g.free(); free > 0 {
 		f.AvailableMiB = mib(free)
 		if more > free {
 			return f, f.refusal(mib(more))

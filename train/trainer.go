@@ -68,7 +68,8 @@ type Training struct {
 	Checkpoints *Checkpoints // nil writes none
 	From        *Resume      // the checkpoint to go on from; nil begins
 
-	size int // tokens of a pass at most, which no row exceeds; 0 chooses
+	size int          // tokens of a pass at most, which no row exceeds; 0 chooses
+	free func() int64 // memory that may be taken, in bytes; nil asks the machine
 }
 
 // Fit trains a model on rows: see [Training.Fit].

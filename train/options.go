@@ -76,7 +76,7 @@ type Options struct {
 	EarlyStoppingThreshold float64 `yaml:"early_stopping_threshold" json:"early_stopping_threshold" doc:"By how much more than this an evaluation must be better to count as one."`
 	MaxGradNormSpike       float64 `yaml:"max_grad_norm_spike" json:"max_grad_norm_spike" doc:"Stop, and name the rows, when a gradient norm is more than so many times the median of the last 64; 0 never stops."`
 
-	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, and of the weights with from_scratch."`
+	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, of the weights with from_scratch, and of an adapter and its dropout."`
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
 	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`

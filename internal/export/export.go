@@ -41,6 +41,8 @@ type Options struct {
 	Format       string // safetensors or gguf; "" is safetensors
 	Dtype        string // f32, f16 or bf16, for gguf also q8_0 and q4_0; "" is that of the checkpoint
 	MaxShardSize int64  // bytes; larger weights are split into shards; 0 is 5 GB
+
+	written func(dir string) error // called before what was written is read back; tests set it
 }
 
 // dtypes are the names of the types in each format, with what they are called there.
@@ -154,6 +156,9 @@ func write(ctx context.Context, m Model, dir string, o Options) (_ *Report, err 
 		err = student.Save(m.Weights, tmp, student.SaveOptions{From: m.Dir, Dtype: long[o.Dtype], MaxShardSize: o.MaxShardSize})
 	case GGUF:
 		back, round, err = writeGGUF(m, tmp, o, r)
+	}
+	if err == nil && o.written != nil {
+		err = o.written(tmp)
 	}
 	if err == nil {
 		err = ctx.Err()

@@ -279,9 +279,9 @@ func TestRefused(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"a format":      {tiny(t), fresh, Options{Format: "onnx"}, `format "onnx" is not written: safetensors and gguf are`},
-		"a dtype":       {tiny(t), fresh, Options{Dtype: "q8_0"}, `dtype "q8_0" is not written as safetensors: f32, f16, bf16 are`},
-		"another":       {tiny(t), fresh, Options{Format: GGUF, Dtype: "q4_k"}, `dtype "q4_k" is not written as gguf: f32, f16, bf16, q8_0, q4_0 are`},
+		"a format":      {tiny(t), fresh, Options{Format: "onnx"}, `format "onnx" is not written: safetensors, gguf, merged, peft are`},
+		"a dtype":       {tiny(t), fresh, Options{Dtype: "q8_0"}, `dtype "q8_0" is not written as safetensors: of f32, f16, bf16, q8_0 and q4_0, it can be f32, f16, bf16`},
+		"another":       {tiny(t), fresh, Options{Format: GGUF, Dtype: "q4_k"}, `dtype "q4_k" is not written as gguf`},
 		"a shard":       {tiny(t), fresh, Options{MaxShardSize: -1}, "max-shard-size is -1"},
 		"a full folder": {tiny(t), full, Options{}, "there is something in it already"},
 		"a file":        {tiny(t), filepath.Join(full, "a"), Options{}, "it is no folder"},

@@ -38,7 +38,7 @@ demo: build
 test: deps check $(BUILD)/python/ready
 	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
 
-# transformers and llama.cpp load what is exported and compute the same. The first time, 3 GB of wheels are installed.
+# transformers, peft and llama.cpp load what is exported and compute the same. The first time, 3 GB of wheels are installed.
 test-interop: deps $(BUILD)/interop/ready
 	STILLHOUSE_INTEROP_PYTHON=$(BUILD)/interop/bin/python go test -tags interop -count=1 -v -run Interop ./pipelines
 

@@ -64,11 +64,11 @@ var bounds = map[string]float64{"transformers": 1e-4, "peft": 1e-4, "f32": 1e-4,
 // say is what this program computes of a model that it loads itself.
 func say(t *testing.T, path string, prompt []int32) *answered {
 	t.Helper()
-	m, err := student.Load(path)
+	m, base, err := student.OpenStudent(path, func(base string) (string, error) { return base, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	tk, err := chat.Load(path)
+	tk, err := chat.Load(student.TokenizerDir(path, base))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +157,11 @@ func (a *answered) differs(b *answered, bound float64) (worst float64, how strin
 }
 
 // trainedStudent is a student that this program has trained for three updates.
-func trainedStudent(t *testing.T, base string) string {
+func trainedStudent(t *testing.T, base, more string) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yaml")
-	text := fmt.Sprintf("name: tiny\ntrain: {student: %s, data: {path: ../testdata/parity/train/sft/data/messages.jsonl}, max_steps: 3, learning_rate: 1e-3, logging_steps: 1}\n", base)
+	text := fmt.Sprintf("name: tiny\ntrain: {student: %s, data: {path: ../testdata/parity/train/sft/data/messages.jsonl}, max_steps: 3, learning_rate: 1e-3, logging_steps: 1%s}\n", base, more)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +174,23 @@ func trainedStudent(t *testing.T, base string) string {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
 	return filepath.Join(dir, "tiny", "student")
+}
+
+// exported is the path of an export of a model: a directory, or the GGUF file in it.
+func exported(t *testing.T, from string, o export.Options) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "out")
+	if _, err := ExportModel(context.Background(), from, dir, o); err != nil {
+		t.Fatal(err)
+	}
+	if o.Format != export.GGUF {
+		return dir
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.gguf"))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	return found[0]
 }
 
 // llama3 is a Llama with what the stored models lack: Llama 3's rotary scaling, early enough to be seen in a short text,
@@ -211,25 +228,29 @@ func TestInterop(t *testing.T) {
 		if name == "tiny-llama3" {
 			base = llama3(t)
 		}
-		from := trainedStudent(t, base)
-		out := t.TempDir()
-		to := func(dir string, o export.Options) string {
-			dir = filepath.Join(out, dir)
-			if _, err := ExportModel(context.Background(), from, dir, o); err != nil {
-				t.Fatal(err)
-			}
-			return dir
-		}
+		from := trainedStudent(t, base, "")
+		to := func(o export.Options) string { return exported(t, from, o) }
 		add(name+" as it was trained", "transformers", from, "", "transformers")
-		add(name+" in shards", "transformers", to("shards", export.Options{MaxShardSize: 150_000}), "", "transformers")
-		add(name+" in bf16", "transformers", to("bf16", export.Options{Dtype: "bf16"}), "", "transformers")
+		add(name+" in shards", "transformers", to(export.Options{MaxShardSize: 150_000}), "", "transformers")
+		add(name+" in bf16", "transformers", to(export.Options{Dtype: "bf16"}), "", "transformers")
 		for _, dtype := range []string{"f32", "f16", "bf16", "q8_0", "q4_0"} {
-			found, err := filepath.Glob(filepath.Join(to("gguf-"+dtype, export.Options{Format: export.GGUF, Dtype: dtype}), "*.gguf"))
-			if err != nil || len(found) != 1 {
-				t.Fatal(found, err)
-			}
-			add(name+" as GGUF "+dtype, "llama.cpp", found[0], "", dtype)
+			add(name+" as GGUF "+dtype, "llama.cpp", to(export.Options{Format: export.GGUF, Dtype: dtype}), "", dtype)
 		}
+	}
+	for name, peft := range map[string]string{"LoRA": "use_rslora: true", "DoRA": "use_dora: true"} {
+		base, err := filepath.Abs("../testdata/parity/train/models/tiny-llama")
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := trainedStudent(t, base, ", peft: {r: 4, lora_alpha: 16, target_modules: all-linear, "+peft+"}, lr_scheduler_type: constant")
+		add(name+" as it was trained", "peft", from, base, "peft")
+		trained := jobs[len(jobs)-1]
+		if _, how := trained.ours.differs(say(t, base, trained.Prompt), trained.bound); how == "" {
+			t.Errorf("%s: the adapter changes nothing that could be seen", name)
+		}
+		add(name+" as exported", "peft", exported(t, from, export.Options{Format: export.PEFT}), base, "peft")
+		add(name+" merged", "transformers", exported(t, from, export.Options{Format: export.Merged}), "", "transformers")
+		add(name+" merged, as GGUF", "llama.cpp", exported(t, from, export.Options{Format: export.GGUF}), "", "f32")
 	}
 	theirs := ask(t, python, jobs)
 	for i, j := range jobs {

@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,8 +17,8 @@ import (
 //
 // With init_adapter, what is left out is as that adapter has it.
 type PEFT struct {
-	R                 int                `yaml:"r" json:"r" doc:"Rank of the adapter."`
-	LoraAlpha         float64            `yaml:"lora_alpha" json:"lora_alpha" doc:"The adapter's product is multiplied by lora_alpha / r."`
+	R                 *int               `yaml:"r" json:"r" doc:"Rank of the adapter."`
+	LoraAlpha         *float64           `yaml:"lora_alpha" json:"lora_alpha" doc:"The adapter's product is multiplied by lora_alpha / r."`
 	LoraDropout       *float64           `yaml:"lora_dropout" json:"lora_dropout" doc:"Share of the elements of an adapter's input that are dropped while training."`
 	TargetModules     any                `yaml:"target_modules" json:"target_modules" doc:"The projections that have adapters: a list of names or ends of names, a regular expression that is the whole name, or all-linear for all of the layers. By default [q_proj, v_proj]."`
 	ExcludeModules    any                `yaml:"exclude_modules" json:"exclude_modules" doc:"Projections that have none all the same: a list of names or ends of names, or a regular expression."`
@@ -39,8 +38,8 @@ func (p *PEFT) EnsureDefaults() {
 	if p.InitAdapter != "" {
 		return
 	}
-	ensure(&p.R, 8)
-	ensure(&p.LoraAlpha, 8)
+	point(&p.R, 8)
+	point(&p.LoraAlpha, 8)
 	point(&p.LoraDropout, 0)
 	point(&p.UseRSLoRA, false)
 	point(&p.UseDoRA, false)
@@ -51,8 +50,11 @@ func (p *PEFT) EnsureDefaults() {
 
 // Validate names the first key whose value cannot be used.
 func (p PEFT) Validate() error {
-	if p.InitAdapter == "" && p.R < 1 || p.R < 0 {
-		return options.Wrongf("r", "is %d: it must be 1 or more", p.R)
+	if p.R != nil && *p.R < 1 {
+		return options.Wrongf("r", "is %d: it must be 1 or more", *p.R)
+	}
+	if p.LoraAlpha != nil && *p.LoraAlpha == 0 {
+		return options.Wrongf("lora_alpha", "is 0: the adapter would count for nothing")
 	}
 	if d := p.LoraDropout; d != nil && !(*d >= 0 && *d < 1) {
 		return options.Wrongf("lora_dropout", "is %v: it must be from 0 to below 1", *d)
@@ -126,11 +128,11 @@ func layers(v any) (out []int, err error) {
 
 // config is the configuration of the adapter: what is set here, over what is there.
 func (p PEFT) config(c student.AdapterConfig) (student.AdapterConfig, error) {
-	if p.R > 0 {
-		c.R = p.R
+	if p.R != nil {
+		c.R = *p.R
 	}
-	if p.LoraAlpha != 0 {
-		c.Alpha = p.LoraAlpha
+	if p.LoraAlpha != nil {
+		c.Alpha = *p.LoraAlpha
 	}
 	if p.LoraDropout != nil {
 		c.Dropout = *p.LoraDropout
@@ -249,24 +251,12 @@ const otherVariant = "LoRA, rsLoRA and DoRA are trained"
 
 // UnmarshalYAML reads the block under train.peft.
 func (p *PEFT) UnmarshalYAML(block *yaml.Node) error {
-	var problems options.Problems
-	for i := 0; block.Kind == yaml.MappingNode && i+1 < len(block.Content); i += 2 {
-		key, value := block.Content[i], block.Content[i+1]
-		var v float64
-		if slices.Contains([]string{"r", "lora_alpha"}, key.Value) && value.Decode(&v) == nil && v == 0 && value.ShortTag() != "!!null" {
-			problems = append(problems, options.Problem{Line: key.Line, Key: key.Value, Text: "is 0: it must not be"})
-		}
-	}
 	others := options.Fields{}
 	for key, f := range peftKeys {
 		others[key] = &f
 	}
 	type plain PEFT
-	problems = append(problems, options.ProblemsOf(options.Decode(block, (*plain)(p), others))...)
-	if len(problems) > 0 {
-		return problems
-	}
-	return nil
+	return options.Decode(block, (*plain)(p), others)
 }
 
 // ensureAdapter fills in the block of the adapter, which train.init_adapter alone asks for too.

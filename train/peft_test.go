@@ -174,14 +174,15 @@ peft: {r: 4, lora_dropout: 0.3, target_modules: [q_proj, up_proj], use_dora: tru
 
 func TestPEFTOptions(t *testing.T) {
 	o := pasted(t, "peft:")
-	want := PEFT{R: 8, LoraAlpha: 8, LoraDropout: new(float64), UseRSLoRA: new(bool), UseDoRA: new(bool), InitLoraWeights: true}
+	want := PEFT{R: new(int), LoraAlpha: new(float64), LoraDropout: new(float64), UseRSLoRA: new(bool), UseDoRA: new(bool), InitLoraWeights: true}
+	*want.R, *want.LoraAlpha = 8, 8
 	if got, _ := json.Marshal(o.PEFT); string(got) != func() string { b, _ := json.Marshal(want); return string(b) }() {
 		t.Errorf("the defaults are %s", got)
 	}
 	if o := pasted(t, "learning_rate: 1"); o.PEFT != nil {
 		t.Error("an adapter is trained unasked")
 	}
-	if o := pasted(t, "init_adapter: a/b"); o.PEFT == nil || o.PEFT.InitAdapter != "a/b" || o.PEFT.R != 0 {
+	if o := pasted(t, "init_adapter: a/b"); o.PEFT == nil || o.PEFT.InitAdapter != "a/b" || o.PEFT.R != nil {
 		t.Errorf("%+v", o.PEFT)
 	}
 	// What is written out is read back as it was.

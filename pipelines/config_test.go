@@ -144,7 +144,7 @@ func TestWrongConfig(t *testing.T) {
 		{"train", "learning_rate: 1e-3", "learning_rate: -1", `line 21: train.learning_rate: is -1: it must be 0 or above`},
 		{"train's 0", "learning_rate: 1e-3", "num_train_epochs: 0", `line 21: train.num_train_epochs: is 0: it must be above 0`},
 		{"train's choice", "learning_rate: 1e-3", "optim: sgd", `line 21: train.optim: is "sgd": it must be adamw_torch_fused or adamw_torch`},
-		{"of SFTConfig", "learning_rate: 1e-3", "fp16: true", `line 21: train.fp16: is true, which is not done here: training is in float32; leave it out or write false`},
+		{"refused", "learning_rate: 1e-3", "shuffle_dataset: true", `line 21: train.shuffle_dataset: is true, which is not done here: the rows are not shuffled before the first epoch; every epoch visits them in an order of its own; leave it out or write false`},
 		{"train's rows", "learning_rate: 1e-3", "data: {limit: 1,\n    path: rows.jsonl}", `line 21: train.data: is not for a run, which trains on what it kept: take this key out, or use ` + "`stillhouse train`"},
 		{"eval's samples", "arms: [curated, base]", "samples: -3", `line 25: eval.samples: is -3: it must be from 1 to 1000`},
 		{"eval's limit", "arms: [curated, base]", "limit: -3", `line 25: eval.limit: is -3: it must be a positive number, or 0 for all`},
@@ -175,7 +175,7 @@ func TestWrongTraining(t *testing.T) {
 		"train:\n  student: tiny\n  data:\n    limit: 1":  `line 3: train.data.path: is missing: say which rows to train on, as data: {path: rows.jsonl}`,
 		"train:\n  student: tiny\n  data:\n    limit: -1": `line 4: train.data.limit: is -1: it must be 0 or above`,
 		"train:": `line 1: train.student: is missing: name the model to train, a directory or a name on the Hub`,
-		"train:\n  student: tiny\n  bf16: true\n  fp16: true": "line 3: train.bf16: is true, which is not done here: training is in float32; leave it out or write false\nline 4: train.fp16: is true, which is not done here: training is in float32; leave it out or write false",
+		"train:\n  student: tiny\n  bf16: true\n  shuffle_dataset: true": "line 3: train.bf16: is true, which is not done here: training is in float32; leave it out or write false\nline 4: train.shuffle_dataset: is true, which is not done here: the rows are not shuffled before the first epoch; every epoch visits them in an order of its own; leave it out or write false",
 		"- train": `line 1: wants keys and values, not a list`,
 		"train: &t\n  student: tiny\n  adam_beta1: 2\nname: good": `line 3: train.adam_beta1: is 2: it must be from 0 to below 1`,
 	} {

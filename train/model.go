@@ -12,6 +12,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/gguf"
 	"stillhouse/internal/hub"
 	"stillhouse/internal/student"
 )
@@ -139,9 +140,13 @@ func scratch(dir string, seed int64) (*student.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
+	text := []byte("{}") // a GGUF file does not say
+	if file, err := gguf.Find(dir); err != nil {
 		return nil, err
+	} else if file == "" {
+		if text, err = os.ReadFile(filepath.Join(dir, "config.json")); err != nil {
+			return nil, err
+		}
 	}
 	init := struct {
 		Range float64 `json:"initializer_range"`

@@ -159,7 +159,7 @@ const resumedRun = "j-resume"
 
 var goldenRuns = []string{
 	"a-course-messages", "a-course-completion", "a-course-pc-full", "b-bs4", "b-bs8-as-course", "b-pad-to-multiple", "c-packing-bfd", "c-packing-bfd-bs2", "c-packing-bfd-split",
-	"c-packing-wrapped", "d-truncate", "d-truncate-keep-end", "f-assistant-only", "l-dft", "e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text",
+	"c-packing-wrapped", "d-truncate", "d-truncate-keep-end", "f-assistant-only", "l-dft", "e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text", "m-qwen2", "m-qwen3",
 }
 
 // Every run is TRL's: the order of the rows, their ids and labels, each line of the log, and the weights at the end.

@@ -139,7 +139,7 @@ func (g Training) start() (*trainer, error) {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	graph.UseDFT(o.LossType == "dft")
-	params := g.Model.Params
+	params := graph.Trainable()
 	t := &trainer{
 		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
 		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),

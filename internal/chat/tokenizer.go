@@ -15,6 +15,7 @@ import (
 	"github.com/daulet/tokenizers"
 
 	"stillhouse"
+	"stillhouse/internal/gguf"
 )
 
 // maxFile bounds the files read from a model directory, in bytes. The largest tokenizer.json known has 35 MB.
@@ -38,8 +39,13 @@ type Tokenizer struct {
 // Load reads the tokenizer of a model directory: tokenizer.json, and where they are there tokenizer_config.json,
 // special_tokens_map.json and chat_template.jinja. Files win over one another as in transformers 5: a
 // chat_template.jinja over the template in tokenizer_config.json, and special_tokens_map.json counts only when
-// tokenizer_config.json has no added_tokens_decoder.
+// tokenizer_config.json has no added_tokens_decoder. A GGUF file, or a directory that is one, has it all in its metadata.
 func Load(dir string) (*Tokenizer, error) {
+	if file, err := gguf.Find(dir); err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	} else if file != "" {
+		return loadGGUF(file)
+	}
 	raw, err := read(dir, "tokenizer.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stillhouse.Invalidf("load tokenizer: %s has no tokenizer.json: give a model directory that transformers saved", dir)
@@ -50,15 +56,38 @@ func Load(dir string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newTokenizer(filepath.Join(dir, "tokenizer.json"), raw, cfg)
+}
+
+// newTokenizer makes a tokenizer of a tokenizer.json that was read from a path.
+func newTokenizer(path string, raw []byte, cfg *config) (*Tokenizer, error) {
 	vocab, file, err := prepare(raw, cfg)
 	if err != nil {
-		return nil, stillhouse.Invalidf("load tokenizer: %s: %w", filepath.Join(dir, "tokenizer.json"), err)
+		return nil, stillhouse.Invalidf("load tokenizer: %s: %w", path, err)
 	}
 	t := &Tokenizer{vocab: vocab, config: cfg, file: file, templates: templates{source: cfg.templates}}
 	if t.plain, err = t.open(file); err != nil {
-		return nil, stillhouse.Invalidf("load tokenizer: %s: %w", filepath.Join(dir, "tokenizer.json"), err)
+		return nil, stillhouse.Invalidf("load tokenizer: %s: %w", path, err)
 	}
 	return t, nil
+}
+
+// loadGGUF reads the tokenizer in the metadata of a GGUF file.
+func loadGGUF(path string) (*Tokenizer, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	}
+	defer f.Close()
+	files, err := f.TokenizerFiles()
+	if err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	}
+	cfg, err := parseConfig(files["tokenizer_config.json"], nil)
+	if err != nil {
+		return nil, stillhouse.Invalidf("load tokenizer: %s: %w", path, err)
+	}
+	return newTokenizer(path, files["tokenizer.json"], cfg)
 }
 
 func (t *Tokenizer) open(file []byte) (*tokenizers.Tokenizer, error) {

@@ -159,11 +159,14 @@ func parse(name string) (repo, revision string, err error) {
 // isPath says whether a name is meant as a path, whatever lies there.
 func isPath(name string) bool {
 	return filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") ||
-		strings.Count(name, "/") > 1 && !strings.Contains(name, "@") || strings.HasSuffix(name, "/")
+		strings.Count(name, "/") > 1 && !strings.Contains(name, "@") || strings.HasSuffix(name, "/") || isGGUF(name)
 }
 
-// Resolve gives the directory of a model: a local directory as it is, or that of a name on the Hub in the cache,
-// downloaded where it is not there yet. Only what the program reads is downloaded: the configuration, the tokenizer
+// isGGUF says whether a name is that of a GGUF file.
+func isGGUF(name string) bool { return strings.EqualFold(filepath.Ext(name), ".gguf") }
+
+// Resolve gives the directory of a model: a local directory or a .gguf file as it is, or that of a name on the Hub in the
+// cache, downloaded where it is not there yet. Only what the program reads is downloaded: the configuration, the tokenizer
 // and the safetensors weights.
 //
 // Its errors say what to do: the name is not there, the model is gated, the cache lacks it and there is no network, the
@@ -171,14 +174,18 @@ func isPath(name string) bool {
 func Resolve(ctx context.Context, nameOrPath string, o Options) (dir string, err error) {
 	if path := expand(nameOrPath); path != "" {
 		if info, err := os.Stat(path); err == nil {
-			if !info.IsDir() {
-				return "", stillhouse.Invalidf("%s is a file: give the model's directory", nameOrPath)
+			if !info.IsDir() && !isGGUF(path) {
+				return "", stillhouse.Invalidf("%s is a file: give the model's directory, or a .gguf file", nameOrPath)
 			}
 			return path, nil
 		}
 	}
 	if isPath(nameOrPath) {
-		return "", stillhouse.Invalidf("there is no directory %s", nameOrPath)
+		what := "directory"
+		if isGGUF(nameOrPath) {
+			what = "file"
+		}
+		return "", stillhouse.Invalidf("there is no %s %s", what, nameOrPath)
 	}
 	repo, revision, err := parse(nameOrPath)
 	if err != nil {

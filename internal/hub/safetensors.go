@@ -92,7 +92,7 @@ func floatReader(dtype string) (convert func(dst []float32, src []byte), size in
 	case "F16":
 		return func(dst []float32, src []byte) {
 			for i := range dst {
-				dst[i] = float16(le.Uint16(src[2*i:]))
+				dst[i] = FromF16(le.Uint16(src[2*i:]))
 			}
 		}, 2
 	}

@@ -126,9 +126,9 @@ func TestWriteRead(t *testing.T) {
 
 func TestHalf(t *testing.T) {
 	for h := range 1 << 16 { // every half-precision number survives the way there and back
-		f := float16(uint16(h))
+		f := FromF16(uint16(h))
 		if f != f {
-			if g := float16(ToF16(f)); g == g {
+			if g := FromF16(ToF16(f)); g == g {
 				t.Fatalf("%#04x: a NaN became %v", h, g)
 			}
 			continue
@@ -165,6 +165,10 @@ func TestBrokenFiles(t *testing.T) {
 	}{
 		"empty":         {nil, "too few"},
 		"long header":   {binary.LittleEndian.AppendUint64(nil, 1<<63), "header would be"},
+		"2 GB header":   {append(binary.LittleEndian.AppendUint64(nil, 2<<30), '{'), "header would be 2147483648 bytes long, in a file of 9 bytes"},
+		"beyond":        {file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}`, 8), "do not lie in the 8 bytes"},
+		"same bytes":    {file("{"+good+`,"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 8), "begins at"},
+		"backwards":     {file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}`, 8), "do not lie in"},
 		"cut header":    {file("{"+good+"}", 8)[:20], "header would be"},
 		"cut data":      {file("{"+good+"}", 7), "do not lie in"},
 		"surplus data":  {file("{"+good+"}", 9), "the file has 9"},

@@ -143,8 +143,8 @@ func ToF16(x float32) uint16 {
 	return sign | uint16((b-0x38000000)>>13)
 }
 
-// float16 widens a half-precision number.
-func float16(h uint16) float32 {
+// FromF16 widens a half-precision number.
+func FromF16(h uint16) float32 {
 	sign, exp, frac := uint32(h&0x8000)<<16, uint32(h>>10&0x1f), uint32(h&0x3ff)
 	switch exp {
 	case 0:

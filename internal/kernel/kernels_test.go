@@ -154,7 +154,11 @@ func TestRoPE(t *testing.T) {
 			ld, r := heads*dim+extra, rand.New(rand.NewPCG(2, uint64(dim)))
 			positions := []int32{0, 1, 2, 0, 7}
 			x := normal(r, len(positions)*ld)
-			before, table := wide(x), NewRotation(8, dim, 1e4)
+			frequencies := make([]float32, dim/2)
+			for i := range frequencies {
+				frequencies[i] = float32(math.Pow(1e4, -2*float64(i)/float64(dim)))
+			}
+			before, table := wide(x), NewRotation(8, frequencies)
 			want := append([]float64(nil), before...)
 			for row, p := range positions {
 				for h := range heads {

@@ -2,12 +2,12 @@ package kernel
 
 import "math"
 
-// NewRotation makes the table of positions 0..positions-1 for heads of dim, an even number.
-func NewRotation(positions, dim int, theta float64) Rotation {
-	half := dim / 2
-	r := Rotation{Dim: dim, Cos: make([]float32, positions*half), Sin: make([]float32, positions*half)}
-	for i := range half {
-		frequency := 1 / float32(math.Pow(theta, float64(float32(2*i)/float32(dim))))
+// NewRotation makes the table of positions 0..positions-1 for heads of twice as many values as there are frequencies. As
+// in transformers, angles are rounded to fp32.
+func NewRotation(positions int, frequencies []float32) Rotation {
+	half := len(frequencies)
+	r := Rotation{Dim: 2 * half, Cos: make([]float32, positions*half), Sin: make([]float32, positions*half)}
+	for i, frequency := range frequencies {
 		for p := range positions {
 			angle := float64(float32(p) * frequency)
 			r.Cos[p*half+i] = float32(math.Cos(angle))

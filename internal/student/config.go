@@ -10,20 +10,8 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/gguf"
 )
-
-// A family is what is particular to one architecture.
-type family struct {
-	modelType string  // config.json's model_type
-	eps       float64 // rms_norm_eps where config.json has none
-	positions int     // max_position_embeddings where config.json has none
-}
-
-// families are the architectures that are supported, by the name in config.json; the defaults are those of
-// transformers 5.23.
-var families = map[string]family{
-	"LlamaForCausalLM": {modelType: "llama", eps: 1e-6, positions: 2048},
-}
 
 // The largest sizes that are believed. They are far above any real model and keep products of them from overflowing.
 const (
@@ -35,26 +23,27 @@ const (
 // rawConfig is config.json in both spellings: transformers 5 writes rope_parameters and dtype, older versions write
 // rope_theta, rope_scaling and torch_dtype. Only what is used or refused is read.
 type rawConfig struct {
-	Architectures         []string       `json:"architectures"`
-	ModelType             string         `json:"model_type"`
-	VocabSize             int            `json:"vocab_size"`
-	HiddenSize            int            `json:"hidden_size"`
-	IntermediateSize      int            `json:"intermediate_size"`
-	NumHiddenLayers       int            `json:"num_hidden_layers"`
-	NumAttentionHeads     int            `json:"num_attention_heads"`
-	NumKeyValueHeads      *int           `json:"num_key_value_heads"`
-	HeadDim               *int           `json:"head_dim"`
-	RMSNormEps            *float64       `json:"rms_norm_eps"`
-	MaxPositionEmbeddings *int           `json:"max_position_embeddings"`
-	TieWordEmbeddings     bool           `json:"tie_word_embeddings"`
-	RopeTheta             *float64       `json:"rope_theta"`
-	RopeScaling           map[string]any `json:"rope_scaling"`
-	RopeParameters        map[string]any `json:"rope_parameters"`
-	Dtype                 string         `json:"dtype"`
-	TorchDtype            string         `json:"torch_dtype"`
-	BOS                   tokenIDs       `json:"bos_token_id"`
-	EOS                   tokenIDs       `json:"eos_token_id"`
-	Pad                   tokenIDs       `json:"pad_token_id"`
+	Architectures                 []string       `json:"architectures"`
+	ModelType                     string         `json:"model_type"`
+	VocabSize                     int            `json:"vocab_size"`
+	HiddenSize                    int            `json:"hidden_size"`
+	IntermediateSize              int            `json:"intermediate_size"`
+	NumHiddenLayers               int            `json:"num_hidden_layers"`
+	NumAttentionHeads             int            `json:"num_attention_heads"`
+	NumKeyValueHeads              optional       `json:"num_key_value_heads"`
+	HeadDim                       *int           `json:"head_dim"`
+	RMSNormEps                    *float64       `json:"rms_norm_eps"`
+	MaxPositionEmbeddings         *int           `json:"max_position_embeddings"`
+	OriginalMaxPositionEmbeddings *int           `json:"original_max_position_embeddings"`
+	TieWordEmbeddings             bool           `json:"tie_word_embeddings"`
+	RopeTheta                     *float64       `json:"rope_theta"`
+	RopeScaling                   map[string]any `json:"rope_scaling"`
+	RopeParameters                map[string]any `json:"rope_parameters"`
+	Dtype                         string         `json:"dtype"`
+	TorchDtype                    string         `json:"torch_dtype"`
+	BOS                           tokenIDs       `json:"bos_token_id"`
+	EOS                           tokenIDs       `json:"eos_token_id"`
+	Pad                           tokenIDs       `json:"pad_token_id"`
 
 	HiddenAct           string         `json:"hidden_act"`
 	AttentionBias       bool           `json:"attention_bias"`
@@ -69,18 +58,40 @@ type rawConfig struct {
 	QuantizationConfig  map[string]any `json:"quantization_config"`
 }
 
-// tokenIDs is a token id, a list of them, or null.
+// optional is a number that may be null, which is not the same as left out.
+type optional struct {
+	given bool
+	value *int
+}
+
+func (o *optional) UnmarshalJSON(text []byte) error {
+	o.given = true
+	return json.Unmarshal(text, &o.value)
+}
+
+// tokenIDs is a token id, a list of them, or null, which is empty; nil is left out.
 type tokenIDs []int
 
 func (t *tokenIDs) UnmarshalJSON(text []byte) error {
 	var one *int
 	if err := json.Unmarshal(text, &one); err == nil {
-		if *t = nil; one != nil {
+		if *t = (tokenIDs{}); one != nil {
 			*t = tokenIDs{*one}
 		}
 		return nil
 	}
 	return json.Unmarshal(text, (*[]int)(t))
+}
+
+// otherwise is the list, or another where it was left out; an empty one is nil.
+func (t tokenIDs) otherwise(ids tokenIDs) tokenIDs {
+	if t == nil {
+		t = ids
+	}
+	if len(t) == 0 {
+		return nil
+	}
+	return slices.Clone(t)
 }
 
 func (t tokenIDs) first() int {
@@ -91,8 +102,19 @@ func (t tokenIDs) first() int {
 }
 
 // ReadConfig reads the configuration of the model in a Hugging Face directory: config.json, and generation_config.json
-// where it is there, whose eos_token_id goes before. What this package does not compute is refused by name.
+// where it is there, whose eos_token_id goes before; or of a GGUF file, from its metadata. What this package does not
+// compute is refused by name.
 func ReadConfig(dir string) (Config, error) {
+	if file, err := gguf.Find(dir); err != nil {
+		return Config{}, err
+	} else if file != "" {
+		f, err := gguf.Open(file)
+		if err != nil {
+			return Config{}, err
+		}
+		defer f.Close()
+		return ggufConfig(f)
+	}
 	path := filepath.Join(dir, "config.json")
 	var raw rawConfig
 	if err := readJSON(path, &raw); err != nil {
@@ -138,10 +160,13 @@ func (r *rawConfig) config() (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if err := r.unsupported(); err != nil {
+	if err := r.unsupported(fam); err != nil {
 		return Config{}, err
 	}
-	theta, err := r.ropeTheta()
+	if r.MaxPositionEmbeddings == nil {
+		r.MaxPositionEmbeddings = &fam.positions
+	}
+	theta, scaling, err := r.rope()
 	if err != nil {
 		return Config{}, err
 	}
@@ -156,21 +181,29 @@ func (r *rawConfig) config() (Config, error) {
 		IntermediateSize:      r.IntermediateSize,
 		NumHiddenLayers:       r.NumHiddenLayers,
 		NumAttentionHeads:     r.NumAttentionHeads,
-		NumKeyValueHeads:      or(r.NumKeyValueHeads, r.NumAttentionHeads),
+		NumKeyValueHeads:      or(r.NumKeyValueHeads.value, r.NumAttentionHeads),
 		RMSNormEps:            or(r.RMSNormEps, fam.eps),
 		RopeTheta:             theta,
-		MaxPositionEmbeddings: or(r.MaxPositionEmbeddings, fam.positions),
+		RopeScaling:           scaling,
+		AttentionBias:         fam.attentionBias && r.AttentionBias,
+		MLPBias:               fam.mlpBias && r.MLPBias,
+		MaxPositionEmbeddings: *r.MaxPositionEmbeddings,
 		TieWordEmbeddings:     r.TieWordEmbeddings,
-		BOSTokenID:            r.BOS.first(),
-		EOSTokenIDs:           r.EOS,
+		BOSTokenID:            r.BOS.otherwise(fam.bos).first(),
+		EOSTokenIDs:           r.EOS.otherwise(fam.eos),
 		PadTokenID:            r.Pad.first(),
 		Dtype:                 strings.TrimPrefix(dtype, "torch."),
 	}
 	if c.Dtype == "" {
 		c.Dtype = "float32"
 	}
+	if !r.NumKeyValueHeads.given && fam.keyValue > 0 {
+		c.NumKeyValueHeads = fam.keyValue
+	}
 	if r.HeadDim != nil {
 		c.HeadDim = *r.HeadDim
+	} else if fam.headDim > 0 {
+		c.HeadDim = fam.headDim
 	} else if c.NumAttentionHeads > 0 {
 		c.HeadDim = c.HiddenSize / c.NumAttentionHeads
 		if c.HeadDim*c.NumAttentionHeads != c.HiddenSize {
@@ -187,37 +220,17 @@ func or[T any](p *T, otherwise T) T {
 	return *p
 }
 
-// family finds the architecture, by architectures or, in configs without it, by model_type.
-func (r *rawConfig) family() (string, family, error) {
-	var known, types []string
-	for name, f := range families {
-		if slices.Equal(r.Architectures, []string{name}) && (r.ModelType == f.modelType || r.ModelType == "") ||
-			len(r.Architectures) == 0 && r.ModelType == f.modelType {
-			return name, f, nil
-		}
-		known, types = append(known, name), append(types, f.modelType)
-	}
-	slices.Sort(known)
-	slices.Sort(types)
-	return "", family{}, fmt.Errorf("architectures %q with model_type %q is not supported: %s (model_type %s) is",
-		r.Architectures, r.ModelType, strings.Join(known, ", "), strings.Join(types, ", "))
-}
-
 // unsupported names the first setting that would make the model compute something that this package does not.
-func (r *rawConfig) unsupported() error {
+func (r *rawConfig) unsupported(fam family) error {
 	switch {
 	case r.HiddenAct != "" && r.HiddenAct != "silu":
 		return fmt.Errorf("hidden_act %q is not supported: silu is", r.HiddenAct)
-	case r.AttentionBias:
-		return errors.New("attention_bias true is not supported")
-	case r.MLPBias:
-		return errors.New("mlp_bias true is not supported")
 	case r.AttentionDropout != 0:
 		return fmt.Errorf("attention_dropout %v is not supported: set it to 0", r.AttentionDropout)
 	case r.PartialRotaryFactor != nil && *r.PartialRotaryFactor != 1:
 		return fmt.Errorf("partial_rotary_factor %v is not supported: 1 is", *r.PartialRotaryFactor)
-	case or(r.UseSlidingWindow, r.SlidingWindow != nil):
-		return errors.New("sliding_window attention is not supported")
+	case or(r.UseSlidingWindow, r.SlidingWindow != nil && !fam.sliding):
+		return errors.New("sliding_window attention (use_sliding_window) is not supported")
 	case r.NumExperts > 0 || r.NumLocalExperts > 0:
 		return errors.New("a mixture of experts (num_experts, num_local_experts) is not supported")
 	case len(r.QuantizationConfig) > 0:
@@ -229,37 +242,6 @@ func (r *rawConfig) unsupported() error {
 		}
 	}
 	return nil
-}
-
-// ropeTheta reads the base of the rotary embedding from whichever spelling is there and refuses scaled ones.
-func (r *rawConfig) ropeTheta() (float64, error) {
-	theta := or(r.RopeTheta, 10000)
-	for _, in := range []struct {
-		key    string
-		values map[string]any
-	}{{"rope_scaling", r.RopeScaling}, {"rope_parameters", r.RopeParameters}} {
-		for name, v := range in.values {
-			switch name {
-			case "rope_type", "type":
-				if v != "default" {
-					return 0, fmt.Errorf("%s: %s %q is not supported: default is", in.key, name, fmt.Sprint(v))
-				}
-			case "rope_theta":
-				f, ok := v.(float64)
-				if !ok {
-					return 0, fmt.Errorf("%s: rope_theta %v is not a number", in.key, v)
-				}
-				theta = f
-			case "partial_rotary_factor":
-				if v != 1.0 {
-					return 0, fmt.Errorf("%s: partial_rotary_factor %v is not supported: 1 is", in.key, v)
-				}
-			default:
-				return 0, fmt.Errorf("%s: %s is not supported: rope_theta and rope_type default are", in.key, name)
-			}
-		}
-	}
-	return theta, nil
 }
 
 // Validate names the first value that no model can have.
@@ -296,5 +278,5 @@ func (c Config) Validate() error {
 	case !(c.RopeTheta > 1 && c.RopeTheta < 1e15):
 		return stillhouse.Invalidf("rope_theta %v is out of range: above 1", c.RopeTheta)
 	}
-	return nil
+	return c.RopeScaling.Validate()
 }

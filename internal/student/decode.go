@@ -19,6 +19,7 @@ type decoder struct {
 	norm   []float32
 	layers []decoderLayer
 
+	frequencies    []float32 // [head_dim/2]
 	cosines, sines []float32 // [positions so far, head_dim/2]
 
 	x, normed, qkv, attended, gates, active, logits []float32 // [rows, …] of one step
@@ -27,6 +28,7 @@ type decoder struct {
 type decoderLayer struct {
 	attentionNorm, mlpNorm []float32
 	qkv, o, gateUp, down   *kernel.Packed
+	familyWeights
 }
 
 func newDecoder(m *Model) *decoder {
@@ -41,6 +43,8 @@ func newDecoder(m *Model) *decoder {
 		shape:  kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
 		embed:  kernel.Pack(c.HiddenSize, at("model.embed_tokens")),
 		norm:   slices.Clone(at("model.norm")),
+
+		frequencies: c.Frequencies(),
 	}
 	d.head = d.embed
 	if !c.TieWordEmbeddings {
@@ -55,18 +59,17 @@ func newDecoder(m *Model) *decoder {
 			o:             kernel.Pack(c.NumAttentionHeads*c.HeadDim, in("self_attn.o_proj")),
 			gateUp:        kernel.Pack(c.HiddenSize, in("mlp.gate_proj"), in("mlp.up_proj")),
 			down:          kernel.Pack(c.IntermediateSize, in("mlp.down_proj")),
+			familyWeights: newFamilyWeights(func(name string) []float32 { return params[fmt.Sprintf("model.layers.%d.%s", l, name)] }),
 		})
 	}
 	return d
 }
 
-// rotations makes the tables of the rotary embedding reach at least n positions. As in transformers, the frequencies
-// and angles are rounded to fp32.
+// rotations makes the tables of the rotary embedding reach at least n positions. As in transformers, angles are rounded
+// to fp32.
 func (d *decoder) rotations(n int) {
-	half := d.config.HeadDim / 2
-	for p := len(d.cosines) / half; p < n; p++ {
-		for i := range half {
-			frequency := float32(1 / math.Pow(d.config.RopeTheta, float64(2*i)/float64(2*half)))
+	for p := len(d.cosines) / len(d.frequencies); p < n; p++ {
+		for _, frequency := range d.frequencies {
 			angle := float64(float32(p) * frequency)
 			d.cosines = append(d.cosines, float32(math.Cos(angle)))
 			d.sines = append(d.sines, float32(math.Sin(angle)))
@@ -98,15 +101,20 @@ func (d *decoder) forward(tokens []int32, rows kernel.CacheRows, wanted []int) (
 	for l, w := range d.layers {
 		kernel.DecodeNorm(d.x, n, w.attentionNorm, eps, d.normed)
 		w.qkv.Mul(d.normed, n, d.qkv, false)
+		addBias(d.qkv, w.qkvBias, n)
+		w.normHeads(c, d.qkv, n)
 		kernel.DecodeRope(rows, l, d.qkv, d.cosines, d.sines)
 		if err := kernel.DecodeAttention(rows, l, d.qkv, d.attended); err != nil {
 			return nil, err
 		}
 		w.o.Mul(d.attended, n, d.x, true)
+		addBias(d.x, w.oBias, n)
 		kernel.DecodeNorm(d.x, n, w.mlpNorm, eps, d.normed)
 		w.gateUp.Mul(d.normed, n, d.gates, false)
+		addBias(d.gates, w.gateUpBias, n)
 		kernel.DecodeSwiGLU(d.gates, n, c.IntermediateSize, d.active)
 		w.down.Mul(d.active, n, d.x, true)
+		addBias(d.x, w.downBias, n)
 	}
 	for to, from := range wanted { // in rising order, so none is overwritten before it is moved
 		copy(d.x[to*h:(to+1)*h], d.x[from*h:(from+1)*h])

@@ -44,14 +44,14 @@ func load(t testing.TB, model string) *Model {
 
 // The logits of transformers, whether a prompt is read in one step or token by token, and the same bits both ways.
 func TestLogits(t *testing.T) {
-	for _, model := range []string{"tiny-llama", "tiny-llama-bf16"} {
+	for _, model := range append(slices.Clone(families3), "tiny-llama-bf16") {
 		m := load(t, model)
 		file, err := hub.OpenSafetensors(models + model + "/logits.safetensors")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		for i, s := range readGolden(t, "tiny-llama").Sequences {
+		for i, s := range readGolden(t, goldenOf(model)).Sequences {
 			want := make([]float32, file.Tensor(fmt.Sprint("logits.", i)).Len())
 			if err := file.Tensor(fmt.Sprint("logits.", i)).Floats(want); err != nil {
 				t.Fatal(err)
@@ -101,9 +101,15 @@ func logitsOf(t *testing.T, m *Model, tokens []int32, step int) (out []float32) 
 }
 
 func TestGreedy(t *testing.T) {
-	g := NewGenerator(load(t, "tiny-llama"), GeneratorOptions{})
+	for _, name := range families3 {
+		t.Run(name, func(t *testing.T) { testGreedy(t, name) })
+	}
+}
+
+func testGreedy(t *testing.T, name string) {
+	g := NewGenerator(load(t, name), GeneratorOptions{})
 	defer g.Close()
-	for i, s := range readGolden(t, "tiny-llama").Sequences {
+	for i, s := range readGolden(t, name).Sequences {
 		out, err := g.Generate(context.Background(), Request{Tokens: s.InputIDs, MaxTokens: len(s.GreedyNewIDs), Logprobs: true}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +132,12 @@ func TestGreedy(t *testing.T) {
 
 // A sample is the same tokens whatever is decoded beside it, in whatever order and in however large a batch.
 func TestSamplesStandAlone(t *testing.T) {
-	m := load(t, "tiny-llama")
+	for _, name := range families3 {
+		t.Run(name, func(t *testing.T) { testSamplesStandAlone(t, load(t, name)) })
+	}
+}
+
+func testSamplesStandAlone(t *testing.T, m *Model) {
 	var requests []Request
 	for i := range 12 {
 		r := Request{N: 1 + i%5, MaxTokens: 1 + 7*i%40, Temperature: float64(i%4) * 0.6, TopP: 1 - float64(i%3)*0.2, Seed: uint64(i / 2), Stop: []int32{2}, Logprobs: true}

@@ -66,20 +66,6 @@ func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
 	}
 }
 
-// slab allocates one buffer for each parameter, end to end.
-func slab(params []*Param) [][]float32 {
-	total := 0
-	for _, p := range params {
-		total += len(p.Data)
-	}
-	memory := make([]float32, total)
-	out := make([][]float32, len(params))
-	for i, p := range params {
-		out[i], memory = memory[:len(p.Data)], memory[len(p.Data):]
-	}
-	return out
-}
-
 // Accumulate runs forward and backward over one micro-batch and adds scale × dΣCE/dθ to the gradients, where ΣCE is the
 // summed cross-entropy of the batch's labels. A batch without labels adds nothing. A batch that does not fit the model or
 // the graph is an invalid error and leaves the gradients as they were.
@@ -128,16 +114,38 @@ func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Sta
 	if err := vm.RunAll(); err != nil {
 		return Stats{}, fmt.Errorf("running the graph: %w", err)
 	}
+	if gradients {
+		g.fresh = false
+	}
 	return g.stats, nil
 }
 
-// Gradients are the gradients by place in m.Params, the same buffers all along. That of a tied embedding holds both parts.
-func (g *Graph) Gradients() [][]float32 { return g.grads }
+// Trainable are the parameters that the graph has gradients of, which an optimiser may change: all of the model's.
+func (g *Graph) Trainable() []*Param { return g.model.Params }
 
-// ZeroGradients sets the gradients to zero.
+// Gradients are the gradients of [Graph.Trainable], by place in it, the same buffers all along. That of a tied embedding
+// holds both parts.
+func (g *Graph) Gradients() [][]float32 {
+	if g.fresh {
+		g.fresh = false
+		g.clear(false) // no micro-batch has overwritten them
+	}
+	return g.grads
+}
+
+// ZeroGradients sets the gradients to zero. Those that products overwrite in the next micro-batch are left as they are,
+// which spares a pass over memory.
 func (g *Graph) ZeroGradients() {
-	for _, d := range g.grads {
-		kernel.Parallel(len(d), 1<<17, func(from, to int) { clear(d[from:to]) })
+	g.fresh = true
+	g.clear(true)
+}
+
+// clear sets gradients to zero: those that are only added to, or those that products overwrite.
+func (g *Graph) clear(added bool) {
+	for i, d := range g.grads {
+		if g.overwritten[i] != added {
+			kernel.Parallel(len(d), 1<<17, func(from, to int) { clear(d[from:to]) })
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type weight struct {
 	rows, columns int // a vector has rows only
 	data          []float32
 	grad          []float32 // nil in a graph without gradients
+	places        []int     // of the parameters in the model
 }
 
 func (w *weight) shape() tensor.Shape {
@@ -30,6 +31,9 @@ func (w *weight) shape() tensor.Shape {
 func (w *weight) gradient(of string, inputs int) fused {
 	return fused{name: of + ".d " + w.name, inputs: inputs, shape: w.shape(), out: dense(w.grad, w.shape()...)}
 }
+
+// embedding is the name of the table of tokens.
+const embedding = "model.embed_tokens.weight"
 
 // A builder makes the graph of a model. After an error its methods return nil and do nothing; err says what it was.
 type builder struct {
@@ -47,10 +51,10 @@ type builder struct {
 func newBuilder(m *Model, tokens int, grads [][]float32, salt int) *builder {
 	c := m.Config
 	b := &builder{
-		shared: &shared{config: c, capacity: tokens, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
+		shared: &shared{config: c, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
 		model:  m, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, salt: salt,
 	}
-	b.rotation = kernel.NewRotation(tokens, c.HeadDim, c.RopeTheta)
+	b.rotation = kernel.NewRotation(tokens, c.Frequencies())
 	for i, p := range m.Params {
 		b.places[p.Name] = i
 	}
@@ -94,7 +98,7 @@ func (g *builder) weights(names ...string) []*weight {
 			return []*weight{{}}
 		}
 		p := g.model.Params[place]
-		w := &weight{name: name, rows: p.Shape[0], data: p.Data}
+		w := &weight{name: name, rows: p.Shape[0], data: p.Data, places: []int{place}}
 		if len(p.Shape) > 1 {
 			w.columns = p.Shape[1]
 		}
@@ -128,9 +132,17 @@ func follows(a, b []float32) bool {
 func (w *weight) extend(by *weight) {
 	w.name += "+" + by.name
 	w.rows += by.rows
+	w.places = append(w.places, by.places...)
 	w.data = w.data[:len(w.data)+len(by.data)]
 	if w.grad != nil {
 		w.grad = w.grad[:len(w.grad)+len(by.grad)]
+	}
+}
+
+// overwrite notes that the first product of a micro-batch overwrites the weight's gradient.
+func (s *shared) overwrite(w *weight) {
+	for _, p := range w.places {
+		s.overwritten[p] = true
 	}
 }
 
@@ -139,7 +151,7 @@ func (g *builder) weight(name string) *weight { return g.weights(name)[0] }
 // states builds the graph up to the last norm and returns the states after the embedding, after each layer but the last,
 // and after the last norm.
 func (g *builder) states() []*gorgonia.Node {
-	x := &stream{node: g.embed(g.weight("model.embed_tokens.weight"))}
+	x := &stream{node: g.embed(g.weight(embedding))}
 	var out []*gorgonia.Node
 	for l := range g.config.NumHiddenLayers {
 		out = append(out, x.node)
@@ -160,18 +172,19 @@ func (g *builder) layer(x *stream, name string) *stream {
 		qkv = g.headNorm(qkv, q[0], g.weight(a+"k_norm.weight"))
 	}
 	mixed := g.attention(g.rope(qkv))
-	x = &stream{node: g.linear(mixed, x, g.weights(a+"o_proj.weight"), nil)}
+	x = &stream{node: g.linear(mixed, x, g.weights(a+"o_proj.weight"), g.optional(a+"o_proj.bias"))}
 
 	normed = g.norm(x, g.weight(name+"post_attention_layernorm.weight"))
-	gated := g.swiglu(g.linear(normed, nil, g.weights(name+"mlp.gate_proj.weight", name+"mlp.up_proj.weight"), nil))
-	return &stream{node: g.linear(gated, x, g.weights(name+"mlp.down_proj.weight"), nil)}
+	gated := g.swiglu(g.linear(normed, nil, g.weights(name+"mlp.gate_proj.weight", name+"mlp.up_proj.weight"),
+		g.optional(name+"mlp.gate_proj.bias", name+"mlp.up_proj.bias")))
+	return &stream{node: g.linear(gated, x, g.weights(name+"mlp.down_proj.weight"), g.optional(name+"mlp.down_proj.bias"))}
 }
 
 // headWeight is the output head: the embedding again where it is tied, as a leaf of its own over the same memory, so that
 // the two gradients meet in one buffer and are never added as matrices.
 func (g *builder) headWeight() *weight {
 	if g.config.TieWordEmbeddings {
-		return g.weight("model.embed_tokens.weight")
+		return g.weight(embedding)
 	}
 	return g.weight("lm_head.weight")
 }

@@ -7,13 +7,19 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/gguf"
 	"stillhouse/internal/hub"
 )
 
 // Load reads a model from a Hugging Face directory: config.json, generation_config.json where it is there, and
 // model.safetensors or its shards in F32, BF16 or F16. The parameters are checked against the configuration: an error
-// names the file, the tensor, and the shape seen and wanted.
+// names the file, the tensor, and the shape seen and wanted. A GGUF file, or a directory that is one, is read too.
 func Load(dir string) (*Model, error) {
+	if file, err := gguf.Find(dir); err != nil {
+		return nil, err
+	} else if file != "" {
+		return loadGGUF(file)
+	}
 	c, err := ReadConfig(dir)
 	if err != nil {
 		return nil, err
@@ -27,17 +33,22 @@ func Load(dir string) (*Model, error) {
 	if err := checkLayout(dir, weights, m.Params, c); err != nil {
 		return nil, err
 	}
+	allocate(m.Params)
 	for _, p := range m.Params {
 		t := weights.Tensor(p.Name)
-		p.Data = make([]float32, t.Len())
 		if err := t.Floats(p.Data); err != nil {
 			return nil, err
 		}
-		if i := slices.IndexFunc(p.Data, func(x float32) bool { return math.Float32bits(x)>>23&0xff == 0xff }); i >= 0 {
+		if i := notFinite(p.Data); i >= 0 {
 			return nil, stillhouse.Invalidf("%s: tensor %s: element %d is %v: the model that was saved had diverged", t.File, p.Name, i, p.Data[i])
 		}
 	}
 	return m, nil
+}
+
+// notFinite is the place of the first value that is infinite or not a number, -1 when there is none.
+func notFinite(data []float32) int {
+	return slices.IndexFunc(data, func(x float32) bool { return math.Float32bits(x)>>23&0xff == 0xff })
 }
 
 // checkLayout compares what the files hold with what the configuration asks for, before anything is allocated.

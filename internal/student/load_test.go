@@ -70,28 +70,41 @@ func TestReadConfig(t *testing.T) {
 
 func TestConfigRefused(t *testing.T) {
 	for change, want := range map[string]string{
-		`"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"`:           `GPT2LMHeadModel`,
-		`"architectures": ["MistralForCausalLM"]`:                              `MistralForCausalLM`,
-		`"model_type": "mixtral"`:                                              `mixtral`,
-		`"attention_bias": true`:                                               `attention_bias`,
-		`"mlp_bias": true`:                                                     `mlp_bias`,
-		`"hidden_act": "gelu"`:                                                 `hidden_act "gelu"`,
-		`"sliding_window": 128`:                                                `sliding_window`,
-		`"use_sliding_window": true`:                                           `sliding_window`,
-		`"layer_types": ["full_attention", "sliding_attention"]`:               `layer_types[1]`,
-		`"num_local_experts": 8`:                                               `mixture of experts`,
-		`"quantization_config": {"bits": 4}`:                                   `quantization_config`,
-		`"rope_scaling": {"type": "linear", "factor": 2.0}`:                    `rope_scaling`,
-		`"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}`:        `"llama3"`,
-		`"rope_parameters": {"rope_theta": 5e5, "factor": 2}`:                  `factor`,
-		`"partial_rotary_factor": 0.5`:                                         `partial_rotary_factor`,
-		`"head_dim": 15`:                                                       `head_dim 15`,
-		`"num_key_value_heads": 3`:                                             `num_key_value_heads 3`,
-		`"num_hidden_layers": 0`:                                               `num_hidden_layers 0`,
-		`"vocab_size": 1000000000000`:                                          `vocab_size`,
-		`"rms_norm_eps": 0`:                                                    `rms_norm_eps`,
-		`"vocab_size": "many"`:                                                 `vocab_size`,
-		`"eos_token_id": "end"`:                                                `config.json`,
+		`"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"`:                                          `GPT2LMHeadModel`,
+		`"architectures": ["MistralForCausalLM"]`:                                                             `MistralForCausalLM`,
+		`"model_type": "mixtral"`:                                                                             `mixtral`,
+		`"hidden_act": "gelu"`:                                                                                `hidden_act "gelu"`,
+		`"sliding_window": 128`:                                                                               `sliding_window`,
+		`"use_sliding_window": true`:                                                                          `sliding_window`,
+		`"layer_types": ["full_attention", "sliding_attention"]`:                                              `layer_types[1]`,
+		`"num_local_experts": 8`:                                                                              `mixture of experts`,
+		`"quantization_config": {"bits": 4}`:                                                                  `quantization_config`,
+		`"rope_scaling": {"type": "linear", "factor": 0.5}`:                                                   `factor 0.5`,
+		`"rope_scaling": {"type": "linear"}`:                                                                  `needs factor`,
+		`"rope_scaling": {"type": "yarn", "factor": 2.0}`:                                                     `"yarn" is not supported`,
+		`"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}`:                                             `"dynamic" is not supported`,
+		`"rope_parameters": {"rope_type": "longrope", "long_factor": [1]}`:                                    `"longrope" is not supported`,
+		`"rope_parameters": {"rope_type": 3}`:                                                                 `"3" is not supported`,
+		`"rope_parameters": {"full_attention": {"rope_type": "default"}}`:                                     `full_attention is not supported`,
+		`"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}`:                                       `rope_type llama3 needs factor`,
+		`"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}`:   `high_freq_factor 1`,
+		`"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 0, "high_freq_factor": 1}`:   `low_freq_factor 0`,
+		`"rope_scaling": {"rope_type": "llama3", "factor": "8", "low_freq_factor": 1, "high_freq_factor": 4}`: `factor 8 is not a number`,
+		`"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 0.5}`: `original_max_position_embeddings 0.5`,
+		`"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}`:                                                                 `partial_rotary_factor 0.25`,
+		`"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": true`:                                                   `use_sliding_window`,
+		`"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "use_sliding_window": true, "sliding_window": 64`:                             `use_sliding_window`,
+		`"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"`:                                                                        `Qwen3MoeForCausalLM`,
+		`"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen2"`:                                                                               `model_type "qwen2"`,
+		`"rope_parameters": {"rope_theta": 5e5, "factor": 2}`:                                                                                        `factor`,
+		`"partial_rotary_factor": 0.5`: `partial_rotary_factor`,
+		`"head_dim": 15`:               `head_dim 15`,
+		`"num_key_value_heads": 3`:     `num_key_value_heads 3`,
+		`"num_hidden_layers": 0`:       `num_hidden_layers 0`,
+		`"vocab_size": 1000000000000`:  `vocab_size`,
+		`"rms_norm_eps": 0`:            `rms_norm_eps`,
+		`"vocab_size": "many"`:         `vocab_size`,
+		`"eos_token_id": "end"`:        `config.json`,
 		`"head_dim": null, "num_attention_heads": 3, "num_key_value_heads": 3`: `not a multiple`,
 	} {
 		var c, overlay map[string]any
@@ -151,6 +164,8 @@ func TestLoadRefused(t *testing.T) {
 	type tensors = []hub.FloatTensor
 	infinite := []byte(weights(func(in tensors) tensors { return in }))
 	copy(infinite[len(infinite)-4:], []byte{0, 0, 0x80, 0x7f})
+	nan := slices.Clone(infinite)
+	copy(nan[len(nan)-8:], []byte{1, 0, 0xc0, 0xff})
 	for name, tc := range map[string]struct{ file, text, want string }{
 		"no weights":     {"model.safetensors", "", "no weights"},
 		"no config":      {"config.json", "", "config.json"},
@@ -162,6 +177,7 @@ func TestLoadRefused(t *testing.T) {
 		}), "x.bias of shape [1]"},
 		"wrong shape":     {"model.safetensors", weights(func(in tensors) tensors { in[0].Shape = []int{64, 384}; return in }), "has shape [64 384], config.json asks for [384 64]"},
 		"infinite weight": {"model.safetensors", string(infinite), "is +Inf"},
+		"nan weight":      {"model.safetensors", string(nan), "is NaN"},
 	} {
 		_, err := Load(modelDir(t, "tiny-llama", tc.file, tc.text))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || stillhouse.KindOf(err) != stillhouse.Invalid {

@@ -19,10 +19,10 @@ type Model struct {
 	Params []*Param // in the order of the layers: embed_tokens, layers 0…, norm, lm_head
 }
 
-// Config is what config.json says of a model: of the Llama family, and what is not supported is refused by name when
-// it is read.
+// Config is what config.json says of a model of one of the [Architectures]. What is not supported is refused by name
+// when it is read.
 type Config struct {
-	Architecture          string // LlamaForCausalLM
+	Architecture          string // LlamaForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM
 	VocabSize             int
 	HiddenSize            int
 	IntermediateSize      int
@@ -32,6 +32,9 @@ type Config struct {
 	HeadDim               int
 	RMSNormEps            float64
 	RopeTheta             float64
+	RopeScaling           RopeScaling
+	AttentionBias         bool // attention_bias, where the architecture has it; see QKVBias and OutputBias
+	MLPBias               bool // mlp_bias, where the architecture has it
 	MaxPositionEmbeddings int
 	TieWordEmbeddings     bool
 	BOSTokenID            int    // -1 when there is none

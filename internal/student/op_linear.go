@@ -69,6 +69,7 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 	out := make(gorgonia.Nodes, 1, len(in))
 	at := 0
 	for i, w := range o.weights {
+		o.overwrite(w)
 		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0])
 		if err != nil {
 			return nil, err
@@ -124,7 +125,7 @@ type linearWeightGradient struct {
 
 func (o *linearWeightGradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	f := o.of
-	kernel.Gemm(true, false, o.w.rows, f.in, f.rows(), 1, floats(in[0])[o.at:], f.wide, floats(in[1]), f.in, 1, o.w.grad, f.in)
+	kernel.Gemm(true, false, o.w.rows, f.in, f.rows(), 1, floats(in[0])[o.at:], f.wide, floats(in[1]), f.in, f.beta(), o.w.grad, f.in)
 	return o.out, nil
 }
 

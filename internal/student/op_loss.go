@@ -46,6 +46,7 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if o.gradients {
 		clear(o.dx[:o.rows()*h])
 	}
+	beta := o.beta()
 	for from := 0; from < len(o.labels); from += o.tile {
 		targets, labels := o.targets[from:min(from+o.tile, len(o.labels))], o.labels[from:min(from+o.tile, len(o.labels))]
 		n := len(labels)
@@ -61,7 +62,8 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			continue
 		}
 		kernel.Gemm(false, false, n, h, v, 1, o.logits, v, o.head.data, h, 0, o.dhidden, h)
-		kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, 1, o.head.grad, h)
+		kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, beta, o.head.grad, h)
+		beta = 1
 		for i, t := range targets {
 			copy(o.dx[int(t)*h:(int(t)+1)*h], o.dhidden[i*h:(i+1)*h])
 		}
@@ -73,6 +75,7 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 func (o *lossOp) DiffWRT(n int) []bool { return all(n) }
 
 func (o *lossOp) SymDiff(_ gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	o.overwrite(o.head)
 	dx := fused{name: o.name + ".dx", inputs: 2, shape: tensor.Shape{o.capacity, o.config.HiddenSize}}
 	dx.out = dense(o.dx, dx.shape...)
 	x, err := gorgonia.ApplyOp(&handedOn{dx}, out, grad)

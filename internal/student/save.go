@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/gguf"
 	"stillhouse/internal/hub"
 )
 
@@ -82,6 +83,11 @@ func Save(m *Model, dir string, opts SaveOptions) (err error) {
 }
 
 func writeModel(m *Model, dir string, opts SaveOptions) error {
+	if file, err := gguf.Find(opts.From); err != nil {
+		return err
+	} else if file != "" {
+		opts.From = "" // its metadata has no key that config.json would keep
+	}
 	tensors := make([]hub.FloatTensor, 0, len(m.Params))
 	for _, p := range m.Params {
 		tensors = append(tensors, hub.FloatTensor{Name: p.Name, Shape: p.Shape, Data: p.Data})
@@ -105,14 +111,44 @@ func writeModel(m *Model, dir string, opts SaveOptions) error {
 			return err
 		}
 	}
-	if opts.Tokenizer != "" {
-		for _, name := range tokenizerFiles {
-			if err := copyFile(filepath.Join(opts.Tokenizer, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := copyTokenizer(opts.Tokenizer, dir); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// copyTokenizer copies the tokenizer's files from a directory, or writes those that a GGUF file's metadata stands for.
+func copyTokenizer(from, dir string) error {
+	file, err := gguf.Find(from)
+	if err != nil {
+		return err
+	}
+	if file != "" {
+		f, err := gguf.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files, err := f.TokenizerFiles()
+		if err != nil {
+			return err
+		}
+		for name, text := range files {
+			if err := writeFile(filepath.Join(dir, name), func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 				return err
 			}
 		}
+		return nil
 	}
-	return syncDir(dir)
+	if from == "" {
+		return nil
+	}
+	for _, name := range tokenizerFiles {
+		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // install puts the files of tmp, which are durable, in the place of dir's.
@@ -171,6 +207,15 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 		"rms_norm_eps": float(c.RMSNormEps), "max_position_embeddings": c.MaxPositionEmbeddings,
 		"tie_word_embeddings": c.TieWordEmbeddings, "hidden_act": "silu",
 	})
+	if fam.attentionBias {
+		out["attention_bias"] = c.AttentionBias
+	}
+	if fam.mlpBias {
+		out["mlp_bias"] = c.MLPBias
+	}
+	if fam.sliding {
+		out["use_sliding_window"] = false
+	}
 	for key, id := range map[string]int{"bos_token_id": c.BOSTokenID, "pad_token_id": c.PadTokenID} {
 		if out[key] = any(id); id < 0 {
 			out[key] = nil
@@ -179,12 +224,7 @@ func configJSON(c Config, opts SaveOptions) ([]byte, error) {
 	if _, ok := out["eos_token_id"]; !ok {
 		out["eos_token_id"] = eosJSON(c)
 	}
-	if rope, ok := out["rope_parameters"].(map[string]any); ok {
-		rope["rope_theta"] = float(c.RopeTheta)
-		delete(out, "rope_theta")
-	} else {
-		out["rope_theta"] = float(c.RopeTheta)
-	}
+	setRope(out, c)
 	if _, ok := out["dtype"]; ok {
 		out["dtype"] = opts.Dtype
 		delete(out, "torch_dtype")

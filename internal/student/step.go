@@ -14,12 +14,21 @@ type step struct {
 	labels    []int32 // of each target
 	owners    []int32 // the row of each target
 	gradients bool    // the backward pass will follow
+	fresh     bool    // the gradients are zero: products overwrite what their memory holds
 	scale     float32 // of the gradients
 	stats     Stats
 	byRow     []Stats // of each row
 }
 
 func (s *step) rows() int { return len(s.tokens) }
+
+// beta is what a product multiplies a gradient by before it adds to it. The op's weight must be in shared.overwritten.
+func (s *step) beta() float32 {
+	if s.fresh {
+		return 0
+	}
+	return 1
+}
 
 // read takes over a micro-batch after having checked it against the model and the graph's capacity.
 func (s *step) read(b Batch, c Config, capacity int) error {
@@ -73,10 +82,13 @@ func (s *step) read(b Batch, c Config, capacity int) error {
 // shared is what all layers of a graph use: the present micro-batch, the rotary table and working memory.
 type shared struct {
 	step
-	config   Config
-	dft      bool // see Graph.UseDFT
-	capacity int  // tokens of the largest micro-batch
-	heads    kernel.Heads
-	rotation kernel.Rotation
-	scratch  kernel.AttentionScratch
+	config Config
+	dft    bool // see Graph.UseDFT
+	// overwritten are the parameters, by place, whose gradient the first product of a micro-batch may overwrite: none of
+	// it is left as it was, and nothing is added to it before.
+	overwritten map[int]bool
+	capacity    int // tokens of the largest micro-batch
+	heads       kernel.Heads
+	rotation    kernel.Rotation
+	scratch     kernel.AttentionScratch
 }

@@ -99,7 +99,7 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 		return 0, err
 	}
 	if done == nil {
-		if _, err := s.Train(ctx, examples, dir, train.UI{Out: r.ui.Out, Terminal: r.ui.Terminal, Checkpoint: r.checkpoint}); err != nil {
+		if _, err := s.Train(ctx, examples, dir, r.ui.training(r.checkpoint)); err != nil {
 			if stage == "train" {
 				return 0, err // which says so itself
 			}

@@ -101,11 +101,7 @@ const ResultFile = "training.json"
 // from the last one.
 func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui UI) (result Result, err error) {
 	ui.ensureDefaults()
-	enc, err := NewEncoder(s.Options, s.Tokenizer)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
+	if err := s.gate(examples, ui); err != nil {
 		return Result{}, err
 	}
 	m := &meter{ui: ui}

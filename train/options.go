@@ -9,14 +9,15 @@ import (
 )
 
 // Options say what is trained and how. The keys are those of TRL 1.16's SFTConfig, with its meaning and its defaults;
-// the first five are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
+// the first six are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
 // one value that means nothing here, else refused by name.
 type Options struct {
-	Student     string   `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
-	FromScratch bool     `yaml:"from_scratch" json:"from_scratch" doc:"Draw the weights anew with seed and the config's initializer_range instead of loading them: the directory needs config.json and the tokenizer only."`
-	Data        Data     `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
-	Questions   []string `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
-	Compat      string   `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
+	Student     string         `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
+	FromScratch bool           `yaml:"from_scratch" json:"from_scratch" doc:"Draw the weights anew with seed and the config's initializer_range instead of loading them: the directory needs config.json and the tokenizer only."`
+	Data        Data           `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
+	Questions   []string       `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
+	AskKwargs   map[string]any `yaml:"ask_kwargs" json:"ask_kwargs" doc:"Variables of the chat template when the student is asked: by the questions, and in the evaluation. Rows must be trained with the same context."`
+	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
 
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`
 	NumTrainEpochs            float64  `yaml:"num_train_epochs" json:"num_train_epochs" doc:"How often all rows are visited; a fraction ends within an epoch."`
@@ -88,6 +89,9 @@ type Data struct {
 // EnsureDefaults fills in what is not set, with the defaults of SFTConfig.
 func (o *Options) EnsureDefaults() {
 	ensure(&o.Compat, "trl-1")
+	if o.AskKwargs == nil {
+		o.AskKwargs = map[string]any{"enable_thinking": false}
+	}
 	point(&o.LearningRate, 2e-5)
 	ensure(&o.NumTrainEpochs, 3)
 	ensure(&o.MaxSteps, -1)

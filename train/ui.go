@@ -17,6 +17,7 @@ import (
 type UI struct {
 	Out      io.Writer        // text for people, stderr as a rule
 	Terminal bool             // Out is a terminal: bars and colours are fine
+	Color    bool             // colours are welcome, which NO_COLOR may deny a terminal
 	Width    int              // of Out in columns, by default 120
 	Now      func() time.Time // the clock, by default the machine's
 

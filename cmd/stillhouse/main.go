@@ -81,7 +81,7 @@ func exitCode(ctx context.Context, err error) int {
 // A console is where a command writes.
 type console struct {
 	out, err io.Writer
-	terminal bool // err is a terminal: colours and bars are welcome
+	terminal bool // err is a terminal: bars are welcome, and colours unless NO_COLOR is set
 }
 
 // An output remembers that it could not be written.
@@ -98,7 +98,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *console) ui() pipelines.UI { return pipelines.UI{Out: c.err, Terminal: c.terminal} }
+func (c *console) ui() pipelines.UI {
+	return pipelines.UI{Out: c.err, Terminal: c.terminal, Color: c.terminal && colours()}
+}
+
+// colours reports whether the user lets programs colour their text: https://no-color.org
+func colours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
 // checkpoints relays SIGUSR1, by which a user asks a training for a checkpoint now, until stop is called.
 func checkpoints() (ask <-chan os.Signal, stop func()) {
@@ -108,6 +113,9 @@ func checkpoints() (ask <-chan os.Signal, stop func()) {
 }
 
 func isTerminal(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -23,6 +23,7 @@ type job struct {
 
 	mu     sync.Mutex
 	events []event
+	spare  []event // memory for them
 	err    error
 	news   chan struct{} // events or err have something new
 }
@@ -54,11 +55,12 @@ func (j *job) fail(err error) {
 	signal(j.news)
 }
 
+// drain takes what is new. It stays valid until the next call.
 func (j *job) drain() ([]event, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	events := j.events
-	j.events = nil
+	j.events, j.spare = j.spare[:0], events
 	return events, j.err
 }
 
@@ -81,14 +83,20 @@ type batch struct {
 	pool    blockPool
 	jobs    []*job // in the order in which they came
 	samples []*sample
-	scratch []float32 // [samples, vocabulary]
+	done    []*job  // whose prompts the step reads to the end
+	tokens  []int32 // of the pieces of one token
+	draws   []draw  // by sample: memory to choose its token with
+	next    kernel.Step
 }
 
 func newBatch(d *decoder, o GeneratorOptions) *batch {
 	return &batch{decoder: d, options: o, pool: blockPool{shape: d.shape, uses: map[kernel.Block]int{}}}
 }
 
-func (b *batch) close() { b.pool.close() }
+func (b *batch) close() {
+	b.pool.close()
+	b.decoder.close()
+}
 
 // fail ends all jobs with an error.
 func (b *batch) fail(err error) {
@@ -121,24 +129,22 @@ func (b *batch) end(s *sample) {
 	s.live--
 }
 
-// A piece is a run of tokens of one sequence in a step. Its last row's logits are wanted unless the prompt goes on.
-type piece struct {
-	cache  *sequence
-	tokens []int32
-	wanted bool
-}
-
-// step reads one more token of each sample and a part of the prompts that wait, and chooses the next tokens.
+// step reads one more token of each sample and a part of the prompts that wait, and chooses the next tokens. It allocates
+// nothing unless the batch is larger than before.
 func (b *batch) step() {
 	b.sweep()
-	pieces := make([]piece, 0, len(b.samples)+1)
+	b.next.Reset()
+	err := error(nil)
 	for _, s := range b.samples {
-		pieces = append(pieces, piece{&s.cache, []int32{s.next}, true})
+		b.tokens = append(b.tokens[:0], s.next)
+		if err = b.add(&s.cache, b.tokens, true); err != nil {
+			break
+		}
 	}
 	places, budget := b.options.MaxBatch-len(b.samples), b.options.Prefill
-	var finished []*job // whose prompts this step reads to the end
+	b.done = b.done[:0]
 	for _, j := range b.jobs {
-		if places <= 0 || budget == 0 {
+		if err != nil || places <= 0 || budget == 0 {
 			break
 		}
 		places -= j.N - j.begun
@@ -148,18 +154,20 @@ func (b *batch) step() {
 		rest := j.Tokens[j.prompt.length:]
 		n := min(budget, len(rest))
 		budget -= n
-		pieces = append(pieces, piece{&j.prompt, rest[:n], n == len(rest)})
-		if n == len(rest) {
-			finished = append(finished, j)
+		if err = b.add(&j.prompt, rest[:n], n == len(rest)); err == nil && n == len(rest) {
+			b.done = append(b.done, j)
 		}
 	}
-	logits, err := b.forward(pieces)
+	var logits []float32
+	if err == nil {
+		logits, err = b.decoder.forward(&b.next)
+	}
 	if err != nil {
 		b.fail(err)
 		return
 	}
 	v := b.decoder.config.VocabSize
-	for i, j := range finished {
+	for i, j := range b.done {
 		at := (len(b.samples) + i) * v
 		j.logits = slices.Clone(logits[at : at+v])
 	}
@@ -167,36 +175,25 @@ func (b *batch) step() {
 	b.begin()
 }
 
-// forward computes the pieces, one after the other in the rows of one step.
-func (b *batch) forward(pieces []piece) ([]float32, error) {
-	rows := kernel.CacheRows{CacheShape: b.pool.shape}
-	var tokens []int32
-	var wanted []int
-	for _, p := range pieces {
-		if err := b.pool.extend(p.cache, len(p.tokens)); err != nil {
-			return nil, err
-		}
-		for i := range p.tokens {
-			rows.Table = append(rows.Table, int32(len(rows.Blocks)))
-			rows.Position = append(rows.Position, int32(p.cache.length+i))
-		}
-		rows.Blocks = append(rows.Blocks, p.cache.blocks...)
-		tokens = append(tokens, p.tokens...)
-		p.cache.length += len(p.tokens)
-		if p.wanted {
-			wanted = append(wanted, len(tokens)-1)
-		}
+// add puts tokens of a sequence into the step.
+func (b *batch) add(s *sequence, tokens []int32, wanted bool) error {
+	if err := b.pool.extend(s, len(tokens)); err != nil {
+		return err
 	}
-	return b.decoder.forward(tokens, rows, wanted)
+	b.next.Add(tokens, s.length, s.blocks, wanted)
+	s.length += len(tokens)
+	return nil
 }
 
 // advance chooses the next token of each sample by its row of logits.
 func (b *batch) advance(logits []float32) {
 	v := b.decoder.config.VocabSize
-	fit(&b.scratch, len(b.samples)*v)
+	for len(b.draws) < max(1, len(b.samples)) {
+		b.draws = append(b.draws, draw{})
+	}
 	kernel.Parallel(len(b.samples), 1+(1<<14)/v, func(from, to int) {
 		for i := from; i < to; i++ {
-			b.samples[i].choose(logits[i*v:(i+1)*v], b.scratch[i*v:(i+1)*v])
+			b.samples[i].choose(logits[i*v:(i+1)*v], &b.draws[i])
 		}
 	})
 	b.samples = slices.DeleteFunc(b.samples, func(s *sample) bool {
@@ -210,13 +207,11 @@ func (b *batch) advance(logits []float32) {
 
 // begin begins samples of jobs whose prompts are read, in order, while there are places.
 func (b *batch) begin() {
-	v := b.decoder.config.VocabSize
-	fit(&b.scratch, v)
 	for _, j := range b.jobs {
 		for j.read() && !j.abandoned.Load() && j.begun < j.N && len(b.samples) < b.options.MaxBatch {
 			s := &sample{job: j, number: j.begun, rng: newRNG(j.Seed, j.begun)}
 			j.begun++
-			if s.choose(j.logits, b.scratch); s.next < 0 {
+			if s.choose(j.logits, &b.draws[0]); s.next < 0 {
 				continue
 			}
 			cache, err := b.pool.fork(&j.prompt)
@@ -232,8 +227,8 @@ func (b *batch) begin() {
 }
 
 // choose takes the sample's next token and tells of it; next is -1 after the last.
-func (s *sample) choose(logits, scratch []float32) {
-	token := choose(logits, s.Temperature, s.TopP, s.rng, scratch)
+func (s *sample) choose(logits []float32, d *draw) {
+	token := d.choose(logits, s.Temperature, s.TopP, s.rng)
 	if token < 0 {
 		s.next = -1
 		s.fail(stillhouse.Permanentf("generate: the model's logits are not finite numbers: its weights are broken"))

@@ -26,30 +26,28 @@ func newRNG(seed uint64, sample int) *rand.Rand {
 	return rand.New(rand.NewPCG(own, mix(own)))
 }
 
+// A draw is memory that choosing a token needs, used again and again.
+type draw struct {
+	weights []float32 // [vocabulary]
+	ids     []int32
+}
+
 // choose takes a token by its logits: the likeliest at temperature 0 (the lowest id of several), else one drawn from
 // softmax(logits/temperature), cut to the smallest set of likeliest tokens whose probabilities reach topP. It takes one
-// random number. It returns -1 when the logits are not numbers. scratch is as long as logits and is overwritten.
-func choose(logits []float32, temperature, topP float64, rng *rand.Rand, scratch []float32) int32 {
-	best := 0
-	for i, x := range logits {
-		if x != x {
-			return -1
-		}
-		if x > logits[best] {
-			best = i
-		}
-	}
-	if math.IsInf(float64(logits[best]), 0) {
-		return -1
-	}
-	if temperature < coldest {
+// random number. It returns -1 when the logits are not numbers.
+func (d *draw) choose(logits []float32, temperature, topP float64, rng *rand.Rand) int32 {
+	best := kernel.DecodeTop(logits)
+	if best < 0 || temperature < coldest {
 		return int32(best)
 	}
-	weights := scratch[:len(logits)]
+	if len(d.weights) != len(logits) {
+		d.weights = make([]float32, len(logits))
+	}
+	weights := d.weights
 	kernel.DecodeExps(logits, float32(1/temperature), weights)
 	u := rng.Float64()
 	if topP < 1 {
-		return nucleus(weights, topP, u)
+		return d.nucleus(topP, u)
 	}
 	u *= total(weights)
 	last := best
@@ -65,17 +63,19 @@ func choose(logits []float32, temperature, topP float64, rng *rand.Rand, scratch
 }
 
 // nucleus draws from the likeliest tokens that together have the probability topP.
-func nucleus(weights []float32, topP, u float64) int32 {
+func (d *draw) nucleus(topP, u float64) int32 {
+	weights := d.weights
 	all := total(weights)
 	// The tokens below this weight have less than 1-topP together, so the set needs none of them, and few are left to
 	// be sorted.
 	least := float32((1 - topP) * all / float64(len(weights)))
-	var ids []int32
+	ids := d.ids[:0]
 	for i, w := range weights {
 		if w >= least {
 			ids = append(ids, int32(i))
 		}
 	}
+	d.ids = ids
 	slices.SortFunc(ids, func(a, b int32) int {
 		if c := cmp.Compare(weights[b], weights[a]); c != 0 {
 			return c

@@ -26,9 +26,9 @@ func TestChooseDraws(t *testing.T) {
 			sum += probs[i]
 		}
 		const draws = 20000
-		rng, counts := newRNG(7, 3), make([]float64, len(logits))
+		rng, counts, d := newRNG(7, 3), make([]float64, len(logits)), draw{}
 		for range draws {
-			counts[choose(logits, tc.temperature, tc.topP, rng, make([]float32, len(logits)))]++
+			counts[d.choose(logits, tc.temperature, tc.topP, rng)]++
 		}
 		square := 0.0
 		for i, n := range counts {
@@ -48,7 +48,7 @@ func TestChooseDraws(t *testing.T) {
 }
 
 func TestChooseGreedy(t *testing.T) {
-	rng, scratch := newRNG(1, 0), make([]float32, 4)
+	rng, d := newRNG(1, 0), draw{}
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, tc := range []struct {
 		logits []float32
@@ -62,12 +62,12 @@ func TestChooseGreedy(t *testing.T) {
 		{[]float32{-inf, -inf, -inf, -inf}, -1},
 	} {
 		for _, temperature := range []float64{0, 1e-7} {
-			if got := choose(tc.logits, temperature, 1, rng, scratch); got != tc.want {
+			if got := d.choose(tc.logits, temperature, 1, rng); got != tc.want {
 				t.Errorf("%v: %d, not %d", tc.logits, got, tc.want)
 			}
 		}
 	}
-	if got := choose([]float32{1, 3, 2, 0}, 1e-4, 1, rng, scratch); got != 1 {
+	if got := d.choose([]float32{1, 3, 2, 0}, 1e-4, 1, rng); got != 1 {
 		t.Errorf("close to 0 degrees, %d was drawn", got)
 	}
 }

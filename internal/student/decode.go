@@ -1,133 +1,125 @@
 package student
 
 import (
-	"fmt"
 	"math"
-	"slices"
 
+	"stillhouse"
 	"stillhouse/internal/kernel"
 )
+
+// Weights is how a generator holds a model's matrices. Norms and biases stay fp32.
+type Weights string
+
+const (
+	WeightsF32  Weights = "f32"  // as the model has them; the default
+	WeightsBF16 Weights = "bf16" // rounded to bfloat16
+	WeightsQ8   Weights = "q8_0" // in blocks of 32 values that share a scale, as llama.cpp's Q8_0
+)
+
+// AllWeights are the values that Weights may have.
+var AllWeights = []Weights{WeightsF32, WeightsBF16, WeightsQ8}
+
+var weightTypes = map[Weights]kernel.WeightType{"": kernel.Float32, WeightsF32: kernel.Float32, WeightsBF16: kernel.BFloat16, WeightsQ8: kernel.Q8_0}
+
+// Validate is an error unless the weights are of a type that is known; none is f32.
+func (w Weights) Validate() error {
+	if _, ok := weightTypes[w]; !ok {
+		return stillhouse.Invalidf("weights %q: they can be f32, bf16 or q8_0", string(w))
+	}
+	return nil
+}
 
 // A decoder computes logits over a cache of keys and values. It holds a copy of the weights, laid out for products.
 // The logits of a token depend on the weights and the tokens before it alone: neither on what else is in the step nor
 // on how a prompt is cut into steps. It is not safe for concurrent use.
+//
+// With weights q8_0 activations are rounded to 16 bits, 32 of them to a scale, before each product: the error is some
+// 10⁻⁵ of what the weights' own rounding makes.
 type decoder struct {
-	config Config
-	shape  kernel.CacheShape
-	embed  *kernel.Packed // [vocabulary, hidden]
-	head   *kernel.Packed // the embedding where they are tied
-	norm   []float32
-	layers []decoderLayer
+	config  Config
+	shape   kernel.CacheShape
+	slab    *kernel.Slab
+	program *kernel.Program
 
 	frequencies    []float32 // [head_dim/2]
 	cosines, sines []float32 // [positions so far, head_dim/2]
-
-	x, normed, qkv, attended, gates, active, logits []float32 // [rows, …] of one step
 }
 
-type decoderLayer struct {
-	attentionNorm, mlpNorm []float32
-	qkv, o, gateUp, down   *kernel.Packed
-	familyWeights
-}
-
-func newDecoder(m *Model) *decoder {
+// newDecoder copies the model's weights. With losses the program ends with the cross-entropy of labels.
+func newDecoder(m *Model, w Weights, losses bool) (*decoder, error) {
 	c := m.Config
-	params := make(map[string][]float32, len(m.Params))
-	for _, p := range m.Params {
-		params[p.Name] = p.Data
-	}
-	at := func(format string, args ...any) []float32 { return params[fmt.Sprintf(format, args...)+".weight"] }
 	d := &decoder{
-		config: c,
-		shape:  kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
-		embed:  kernel.Pack(c.HiddenSize, at("model.embed_tokens")),
-		norm:   slices.Clone(at("model.norm")),
-
+		config:      c,
+		shape:       kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
 		frequencies: c.Frequencies(),
 	}
-	d.head = d.embed
-	if !c.TieWordEmbeddings {
-		d.head = kernel.Pack(c.HiddenSize, at("lm_head"))
+	bytes := 0
+	for _, p := range m.Params {
+		if bytes += kernel.VectorBytes(p.Size()); len(p.Shape) > 1 {
+			bytes += kernel.PackedBytes(kernel.Float32, p.Shape[0]+kernel.BlockPositions, p.Shape[1])
+		}
 	}
-	for l := range c.NumHiddenLayers {
-		in := func(name string) []float32 { return at("model.layers.%d.%s", l, name) }
-		d.layers = append(d.layers, decoderLayer{
-			attentionNorm: slices.Clone(in("input_layernorm")),
-			mlpNorm:       slices.Clone(in("post_attention_layernorm")),
-			qkv:           kernel.Pack(c.HiddenSize, in("self_attn.q_proj"), in("self_attn.k_proj"), in("self_attn.v_proj")),
-			o:             kernel.Pack(c.NumAttentionHeads*c.HeadDim, in("self_attn.o_proj")),
-			gateUp:        kernel.Pack(c.HiddenSize, in("mlp.gate_proj"), in("mlp.up_proj")),
-			down:          kernel.Pack(c.IntermediateSize, in("mlp.down_proj")),
-			familyWeights: newFamilyWeights(func(name string) []float32 { return params[fmt.Sprintf("model.layers.%d.%s", l, name)] }),
-		})
+	var err error
+	if d.slab, err = kernel.NewSlab(bytes); err != nil {
+		return nil, err
 	}
-	return d
+	widths := kernel.Widths{
+		kernel.BufferX:        c.HiddenSize,
+		kernel.BufferNormed:   c.HiddenSize,
+		kernel.BufferQKV:      (c.NumAttentionHeads + 2*c.NumKeyValueHeads) * c.HeadDim,
+		kernel.BufferAttended: c.NumAttentionHeads * c.HeadDim,
+		kernel.BufferGates:    2 * c.IntermediateSize,
+		kernel.BufferActive:   c.IntermediateSize,
+		kernel.BufferLogits:   c.VocabSize,
+	}
+	if d.program, err = kernel.NewProgram(d.shape, widths, d.operations(m, weightTypes[w], losses)); err == nil {
+		err = d.reach(1)
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
 }
 
-// rotations makes the tables of the rotary embedding reach at least n positions. As in transformers, angles are rounded
-// to fp32.
-func (d *decoder) rotations(n int) {
-	for p := len(d.cosines) / len(d.frequencies); p < n; p++ {
+func (d *decoder) close() {
+	if d.program != nil {
+		d.program.Close()
+	}
+	d.slab.Free()
+}
+
+// reach makes the tables of the rotary embedding reach at least n positions. As in transformers, angles are rounded to
+// fp32.
+func (d *decoder) reach(n int) error {
+	half := len(d.frequencies)
+	have := len(d.cosines) / half
+	if n <= have {
+		return nil
+	}
+	n = max(n, min(d.config.MaxPositionEmbeddings, max(512, 2*have)))
+	for p := have; p < n; p++ {
 		for _, frequency := range d.frequencies {
 			angle := float64(float32(p) * frequency)
 			d.cosines = append(d.cosines, float32(math.Cos(angle)))
 			d.sines = append(d.sines, float32(math.Sin(angle)))
 		}
 	}
+	return d.program.SetRotation(d.cosines, d.sines)
 }
 
-// forward runs one step: rows.Position[i] of its sequence is tokens[i]. It stores the rows' keys and values and returns
-// the logits [len(wanted), vocabulary] of the rows that are wanted, which stay valid until the next call.
-func (d *decoder) forward(tokens []int32, rows kernel.CacheRows, wanted []int) ([]float32, error) {
-	c, n := d.config, len(tokens)
-	h, q := c.HiddenSize, c.NumAttentionHeads*c.HeadDim
-	if n == 0 {
-		return nil, nil
+// forward runs one step. It stores the rows' keys and values and returns the logits [wanted, vocabulary] of the rows
+// that are wanted, which stay valid until the next call.
+func (d *decoder) forward(s *kernel.Step) ([]float32, error) {
+	most := int32(0)
+	for _, p := range s.Position {
+		most = max(most, p)
 	}
-	d.rotations(int(slices.Max(rows.Position)) + 1)
-	fit(&d.x, n*h)
-	fit(&d.normed, n*h)
-	fit(&d.qkv, n*(q+2*c.NumKeyValueHeads*c.HeadDim))
-	fit(&d.attended, n*q)
-	fit(&d.gates, n*2*c.IntermediateSize)
-	fit(&d.active, n*c.IntermediateSize)
-	fit(&d.logits, len(wanted)*c.VocabSize)
-	eps := float32(c.RMSNormEps)
-
-	for i, t := range tokens {
-		d.embed.Row(int(t), d.x[i*h:(i+1)*h])
+	if err := d.reach(int(most) + 1); err != nil {
+		return nil, err
 	}
-	for l, w := range d.layers {
-		kernel.DecodeNorm(d.x, n, w.attentionNorm, eps, d.normed)
-		w.qkv.Mul(d.normed, n, d.qkv, false)
-		addBias(d.qkv, w.qkvBias, n)
-		w.normHeads(c, d.qkv, n)
-		kernel.DecodeRope(rows, l, d.qkv, d.cosines, d.sines)
-		if err := kernel.DecodeAttention(rows, l, d.qkv, d.attended); err != nil {
-			return nil, err
-		}
-		w.o.Mul(d.attended, n, d.x, true)
-		addBias(d.x, w.oBias, n)
-		kernel.DecodeNorm(d.x, n, w.mlpNorm, eps, d.normed)
-		w.gateUp.Mul(d.normed, n, d.gates, false)
-		addBias(d.gates, w.gateUpBias, n)
-		kernel.DecodeSwiGLU(d.gates, n, c.IntermediateSize, d.active)
-		w.down.Mul(d.active, n, d.x, true)
-		addBias(d.x, w.downBias, n)
+	if err := d.program.Run(s); err != nil {
+		return nil, err
 	}
-	for to, from := range wanted { // in rising order, so none is overwritten before it is moved
-		copy(d.x[to*h:(to+1)*h], d.x[from*h:(from+1)*h])
-	}
-	kernel.DecodeNorm(d.x, len(wanted), d.norm, eps, d.normed)
-	d.head.Mul(d.normed, len(wanted), d.logits, false)
-	return d.logits, nil
-}
-
-// fit makes a buffer n long. Its contents are lost.
-func fit(buffer *[]float32, n int) {
-	if cap(*buffer) < n {
-		*buffer = make([]float32, n)
-	}
-	*buffer = (*buffer)[:n]
+	return d.program.Rows(kernel.BufferLogits, len(s.Wanted)), nil
 }

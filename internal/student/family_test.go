@@ -62,7 +62,7 @@ func TestSettings(t *testing.T) {
 			require.NoError(t, err)
 			d := maxDifference(t, got, want("logits"))
 			require.LessOrEqual(t, d, 1e-4)
-			require.LessOrEqual(t, maxDifference(t, logitsOf(t, m, ids, 7), want("logits")), 1e-4)
+			require.LessOrEqual(t, maxDifference(t, logitsOf(t, m, WeightsF32, ids, 7), want("logits")), 1e-4)
 
 			g := graph(t, m, len(ids))
 			n := float64(len(ids) - 1)

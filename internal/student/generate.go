@@ -3,6 +3,7 @@ package student
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"stillhouse"
@@ -29,8 +30,9 @@ type Completion struct {
 
 // GeneratorOptions are a generator's limits.
 type GeneratorOptions struct {
-	MaxBatch int // samples that are decoded together at most; 0 is 64
-	Prefill  int // tokens of prompts that are read in one step at most; 0 is 256
+	MaxBatch int     // samples that are decoded together at most; 0 is 64
+	Prefill  int     // tokens of prompts that are read in one step at most; 0 is 256
+	Weights  Weights // "" is f32
 }
 
 // EnsureDefaults fills in what is 0.
@@ -41,13 +43,17 @@ func (o *GeneratorOptions) EnsureDefaults() {
 	if o.Prefill <= 0 {
 		o.Prefill = 256
 	}
+	if o.Weights == "" {
+		o.Weights = WeightsF32
+	}
 }
 
 // ErrClosed is the error of requests to a generator that was closed.
 var ErrClosed = errors.New("the generator is closed")
 
 // A Generator decodes samples of many requests together. A sample's tokens depend on the weights, the prompt, the
-// request's settings and its own seed, and on nothing else: not on what is decoded beside it.
+// request's settings and its own seed, and on nothing else: not on what is decoded beside it. That holds for every type of
+// weights.
 type Generator struct {
 	config  Config
 	wake    chan struct{} // something is new for the loop
@@ -57,14 +63,25 @@ type Generator struct {
 
 	mu       sync.Mutex
 	arrivals []*job
-	ended    bool
+	ended    error // of requests, once there is no loop
 }
 
-// NewGenerator copies the model's weights: the model may change afterwards. Close the generator after use.
+// NewGenerator copies the model's weights: the model may change afterwards. Close the generator after use. When there is
+// no memory for the copy, or the options are wrong, all requests get that error.
 func NewGenerator(m *Model, o GeneratorOptions) *Generator {
 	o.EnsureDefaults()
 	g := &Generator{config: m.Config, wake: make(chan struct{}, 1), closing: make(chan struct{}), closed: make(chan struct{})}
-	b := newBatch(newDecoder(m), o)
+	err := o.Weights.Validate()
+	var d *decoder
+	if err == nil {
+		d, err = newDecoder(m, o.Weights, false)
+	}
+	if err != nil {
+		g.ended = fmt.Errorf("generate: %w", err)
+		close(g.closed)
+		return g
+	}
+	b := newBatch(d, o)
 	go func() {
 		defer close(g.closed)
 		defer b.close()
@@ -164,8 +181,8 @@ func (g *Generator) Generate(ctx context.Context, r Request, onToken func(sample
 func (g *Generator) submit(j *job) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended {
-		return ErrClosed
+	if g.ended != nil {
+		return g.ended
 	}
 	g.arrivals = append(g.arrivals, j)
 	signal(g.wake)
@@ -193,7 +210,7 @@ func (g *Generator) loop(b *batch) {
 		select {
 		case <-g.closing:
 			g.mu.Lock()
-			g.ended = true
+			g.ended = ErrClosed
 			b.jobs = append(b.jobs, g.arrivals...)
 			g.mu.Unlock()
 			b.fail(ErrClosed)

@@ -14,7 +14,6 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/hub"
-	"stillhouse/internal/kernel"
 )
 
 type golden struct {
@@ -58,7 +57,7 @@ func TestLogits(t *testing.T) {
 			}
 			var first []float32
 			for _, step := range []int{len(s.InputIDs), 1, 5} {
-				got := logitsOf(t, m, s.InputIDs, step)
+				got := logitsOf(t, m, WeightsF32, s.InputIDs, step)
 				for j, x := range got {
 					if math.Abs(float64(x-want[j])) > 1e-4 {
 						t.Fatalf("%s, sequence %d, %d tokens a step: logit %d is %v, not %v", model, i, step, j, x, want[j])
@@ -75,22 +74,30 @@ func TestLogits(t *testing.T) {
 	}
 }
 
-func logitsOf(t *testing.T, m *Model, tokens []int32, step int) (out []float32) {
+func decoderOf(t testing.TB, m *Model, w Weights) *decoder {
 	t.Helper()
-	b := newBatch(newDecoder(m), GeneratorOptions{})
+	d, err := newDecoder(m, w, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func logitsOf(t *testing.T, m *Model, w Weights, tokens []int32, step int) (out []float32) {
+	t.Helper()
+	b := newBatch(decoderOf(t, m, w), GeneratorOptions{})
 	defer b.close()
 	var s sequence
 	for piece := range slices.Chunk(tokens, step) {
 		if err := b.pool.extend(&s, len(piece)); err != nil {
 			t.Fatal(err)
 		}
-		rows := kernel.CacheRows{CacheShape: b.pool.shape, Blocks: s.blocks}
-		var wanted []int
+		b.next.Reset()
+		b.next.Add(piece, s.length, s.blocks, false)
 		for i := range piece {
-			rows.Table, rows.Position = append(rows.Table, 0), append(rows.Position, int32(s.length+i))
-			wanted = append(wanted, i)
+			b.next.Wanted = append(b.next.Wanted, int32(i))
 		}
-		logits, err := b.decoder.forward(piece, rows, wanted)
+		logits, err := b.decoder.forward(&b.next)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,7 +284,7 @@ func TestBrokenWeights(t *testing.T) {
 
 // The blocks of the cache all come back.
 func TestCacheIsReturned(t *testing.T) {
-	b := newBatch(newDecoder(load(t, "tiny-llama")), GeneratorOptions{MaxBatch: 4, Prefill: 7})
+	b := newBatch(decoderOf(t, load(t, "tiny-llama"), WeightsF32), GeneratorOptions{MaxBatch: 4, Prefill: 7})
 	defer b.close()
 	for i := range 5 {
 		b.jobs = append(b.jobs, newJob(Request{Tokens: make([]int32, 1+i*11), N: 3, MaxTokens: 4 + i, Temperature: 1, TopP: 1, Seed: uint64(i)}))

@@ -258,6 +258,12 @@ func TestResumeFromDamaged(t *testing.T) {
 		optimizerFile: func(b []byte) []byte { b[len(b)-1] ^= 4; return b },
 		stateFile:     func(b []byte) []byte { return b[:len(b)-40] },
 		logFile:       func([]byte) []byte { return nil },
+		// A digit of a sum, which reads as well as the right one.
+		stateFile + " ": func(b []byte) []byte {
+			at := bytes.Index(b, []byte(`"loss": `)) + len(`"loss": `)
+			b[at] = '0' + (b[at]-'0'+1)%10
+			return b
+		},
 	} {
 		r := newTrial(t, options)
 		if err := os.CopyFS(r.dir, os.DirFS(first.dir)); err != nil {
@@ -265,7 +271,7 @@ func TestResumeFromDamaged(t *testing.T) {
 		}
 		r.lines = slices.Clone(first.lines)
 		damaged := func(step int) {
-			path := filepath.Join(r.dir, fmt.Sprintf("checkpoint-%d", step), name)
+			path := filepath.Join(r.dir, fmt.Sprintf("checkpoint-%d", step), strings.TrimSpace(name))
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -293,4 +299,31 @@ func TestResumeFromDamaged(t *testing.T) {
 	if err := first.run(0); err == nil || !strings.Contains(err.Error(), "no checkpoint is whole") || !strings.Contains(err.Error(), "set resume_from_checkpoint to false") || stillhouse.KindOf(err) != stillhouse.Invalid {
 		t.Errorf("all are damaged: %v", err)
 	}
+}
+
+// Whatever a trainer_state.json holds, it is read or refused.
+func FuzzCheckpointState(f *testing.F) {
+	good, err := sealed(stored{State: state{Result: Result{Steps: 3}}, Files: map[string]sum{weightsFile: {Bytes: 1}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"format": 1, "crc32c": 0, "stored": null}`))
+	f.Add([]byte(`{"format": 1e99}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, stateFile), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		all, err := readState(dir)
+		if (all == nil) == (err == nil) {
+			t.Fatalf("%v and %v", all, err)
+		}
+		if err == nil && all.State.Result.Steps < 1 {
+			t.Errorf("step %d", all.State.Result.Steps)
+		}
+		if _, err := (&Checkpoints{Dir: dir}).open(dir); err == nil {
+			t.Error("a checkpoint without weights is whole")
+		}
+	})
 }

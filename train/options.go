@@ -50,7 +50,7 @@ type Options struct {
 
 	Packing         bool   `yaml:"packing" json:"packing" doc:"Join rows into packs of max_length tokens, which then count as rows."`
 	PackingStrategy string `yaml:"packing_strategy" json:"packing_strategy" doc:"bfd: best fit decreasing, longer rows are cut; bfd_split: longer rows are split; wrapped: one stream, cut every max_length tokens, whose tokens see across rows."`
-	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing in training, which never pads; the rows of a micro-batch of evaluation then count as one sample."`
+	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing: rows are never padded here."`
 
 	EvalData               Data    `yaml:"eval_data" json:"eval_data" doc:"Rows of the same kind to evaluate on."`
 	EvalSplit              float64 `yaml:"eval_split" json:"eval_split" doc:"Without eval_data: the share of the prompts whose rows are held out to evaluate on."`

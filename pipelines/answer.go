@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -22,12 +23,13 @@ const greedySample = -1
 
 // Answer asks a student every prompt.
 type Answer struct {
-	Samples     int     `json:"samples"`
-	Temperature float64 `json:"temperature"`
-	TopP        float64 `json:"top_p"`
-	MaxTokens   int     `json:"max_tokens"`
-	Seed        uint64  `json:"seed"`
-	Model       string  `json:"model"` // the name that the candidates carry
+	Samples     int            `json:"samples"`
+	Temperature float64        `json:"temperature"`
+	TopP        float64        `json:"top_p"`
+	MaxTokens   int            `json:"max_tokens"`
+	Seed        uint64         `json:"seed"`
+	Model       string         `json:"model"`      // the name that the candidates carry
+	AskKwargs   map[string]any `json:"ask_kwargs"` // variables of the chat template
 
 	model *loaded
 }
@@ -92,7 +94,11 @@ func (a *Answer) Process(ctx context.Context, batch arrow.RecordBatch, out still
 
 // answer asks one prompt. The samples depend on the seed and the prompt alone, not on what is asked beside it.
 func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.Candidate, error) {
-	text, err := a.model.tokenizer.Render(messages(p.Prompt), chat.RenderOptions{AddGenerationPrompt: true, Vars: thinkingOff})
+	o := chat.RenderOptions{AddGenerationPrompt: true, Vars: a.AskKwargs}
+	if p.Tools != nil {
+		o.Tools = json.RawMessage(*p.Tools)
+	}
+	text, err := a.model.tokenizer.Render(messages(p.Prompt), o)
 	if err != nil {
 		return nil, fmt.Errorf("prompt %q: %w", p.ID, err)
 	}
@@ -120,9 +126,6 @@ func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.
 	}
 	return rows, nil
 }
-
-// thinkingOff asks templates that know a thinking mode for an answer without it.
-var thinkingOff = map[string]any{"enable_thinking": false}
 
 func promptSeed(seed uint64, id string) uint64 {
 	h := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte(id), seed))

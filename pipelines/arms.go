@@ -99,12 +99,14 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 		return 0, err
 	}
 	if done == nil {
-		if _, err := s.Train(ctx, examples, dir, train.UI{Out: r.ui.Out, Terminal: r.ui.Terminal}); err != nil {
+		if _, err := s.Train(ctx, examples, dir, r.ui.training(r.checkpoint)); err != nil {
 			if stage == "train" {
 				return 0, err // which says so itself
 			}
 			return 0, fmt.Errorf("%s: %w", stage, err)
 		}
+	} else if err := train.DropCheckpoints(dir); err != nil { // it was killed just after the student was whole
+		return 0, err
 	}
 	return int(shard.Account.In), r.dir.Book(ctx, stage, shard)
 }

@@ -135,7 +135,8 @@ func (r *run) evaluate(ctx context.Context, arm, model string) error {
 		return err
 	}
 	defer m.Close()
-	ask := &Answer{Samples: o.Samples, Temperature: *o.Temperature, TopP: 1, MaxTokens: o.MaxTokens, Seed: o.Seed, Model: arm, model: m}
+	ask := &Answer{Samples: o.Samples, Temperature: *o.Temperature, TopP: 1, MaxTokens: o.MaxTokens, Seed: o.Seed, Model: arm,
+		AskKwargs: r.config.Train.AskKwargs, model: m}
 	if _, err := r.step(ctx, problems, rows*ask.Fanout(), ask, folder+"/candidates", folder+"/answer"); err != nil {
 		return err
 	}

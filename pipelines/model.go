@@ -24,8 +24,18 @@ type loaded struct {
 	stop      []int32 // the tokens that end an answer
 }
 
-// loadModel loads a model by its directory or its name on the Hub.
+// loadModel loads a model by its directory, its GGUF file or its name on the Hub.
 func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
+	l, err := loadWeights(ctx, nameOrPath)
+	if err != nil {
+		return nil, err
+	}
+	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{})
+	return l, nil
+}
+
+// loadWeights loads a model that is not to be asked.
+func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	dir, err := hub.Resolve(ctx, nameOrPath, hub.Options{})
 	if err != nil {
 		return nil, err
@@ -42,13 +52,13 @@ func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
 		_ = tok.Close()
 		return nil, err
 	}
-	l := &loaded{dir: dir, tokenizer: tok, model: m, generator: student.NewGenerator(m, student.GeneratorOptions{})}
-	l.stop = stopTokens(m, tok)
-	return l, nil
+	return &loaded{dir: dir, tokenizer: tok, model: m, stop: stopTokens(m, tok)}, nil
 }
 
 func (l *loaded) Close() error {
-	l.generator.Close()
+	if l.generator != nil {
+		l.generator.Close()
+	}
 	return l.tokenizer.Close()
 }
 

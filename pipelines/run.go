@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -24,16 +25,21 @@ type RunOptions struct {
 	Runs string // the folder that runs lie in
 	From string // the step to begin again from; empty goes on where the run was
 	UI   UI
+
+	Checkpoint <-chan os.Signal // asks for a checkpoint of the training now; may be nil
 }
 
 // free are the keys that may differ when a run goes on: they don't change what comes out.
-var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env"}
+var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env",
+	"train.save_strategy", "train.save_steps", "train.save_total_limit", "train.resume_from_checkpoint", "train.max_grad_norm_spike"}
 
 // A run is a pipeline at work on its directory.
 type run struct {
 	config *Config
 	dir    *rundir.Dir
 	ui     UI
+
+	checkpoint <-chan os.Signal
 }
 
 // Run runs a pipeline, or goes on with it where it was stopped, and returns its report.
@@ -76,7 +82,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 		return nil, err
 	}
 	o.UI.say("Run %s", dir.Path())
-	return &run{config: c, dir: dir, ui: o.UI}, nil
+	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 
 func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples} }

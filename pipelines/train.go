@@ -13,5 +13,5 @@ func Train(ctx context.Context, c *TrainingConfig, o RunOptions) (*train.Report,
 	if o.Runs == "" {
 		o.Runs = "runs"
 	}
-	return train.Run(ctx, c.Train, filepath.Join(o.Runs, c.Name), train.UI{Out: o.UI.Out, Terminal: o.UI.Terminal})
+	return train.Run(ctx, c.Train, filepath.Join(o.Runs, c.Name), o.UI.training(o.Checkpoint))
 }

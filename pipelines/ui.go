@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"stillhouse/train"
 )
 
 // ErrRunFailed is wrapped by errors of a run that was right and went wrong: an endpoint that refused, a disk that filled.
@@ -15,7 +18,13 @@ var ErrRunFailed = errors.New("the run failed")
 // UI is where a pipeline tells people what it does.
 type UI struct {
 	Out      io.Writer
-	Terminal bool // colours and bars are welcome
+	Terminal bool // bars are welcome
+	Color    bool // and colours
+}
+
+// training is the interface of a training, with the channel that asks for a checkpoint.
+func (u UI) training(checkpoint <-chan os.Signal) train.UI {
+	return train.UI{Out: u.Out, Terminal: u.Terminal, Color: u.Color, Checkpoint: checkpoint}
 }
 
 func (u UI) say(format string, args ...any) {

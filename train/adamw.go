@@ -4,6 +4,7 @@ import (
 	"math"
 	"regexp"
 
+	"stillhouse/internal/hub"
 	"stillhouse/internal/kernel"
 	"stillhouse/internal/student"
 )
@@ -58,4 +59,12 @@ func (a *AdamW) Update(gradients [][]float32, norm, rate float64) {
 		}
 		kernel.AdamW(p.Data, gradients[i], a.m[i], a.v[i], o)
 	}
+}
+
+// tensors are the means, to be written: m.NAME and v.NAME in the shape of the parameter.
+func (a *AdamW) tensors() (out []hub.FloatTensor) {
+	for i, p := range a.params {
+		out = append(out, hub.FloatTensor{Name: "m." + p.Name, Shape: p.Shape, Data: a.m[i]}, hub.FloatTensor{Name: "v." + p.Name, Shape: p.Shape, Data: a.v[i]})
+	}
+	return out
 }

@@ -97,42 +97,33 @@ const ResultFile = "training.json"
 // Train trains the student on examples and writes it to dir: a Hugging Face directory with the training's log.jsonl
 // and its [Result].
 // It is written to dir.partial first, where the log can be read meanwhile, and renamed when it is whole; a student that
-// is in dir already is replaced then.
+// is in dir already is replaced then. Checkpoints lie in dir.checkpoints until then: a training that was stopped goes on
+// from the last one.
 func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui UI) (result Result, err error) {
 	ui.ensureDefaults()
-	enc, err := NewEncoder(s.Options, s.Tokenizer)
-	if err != nil {
+	if err := s.gate(examples, ui); err != nil {
 		return Result{}, err
 	}
-	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
-		return Result{}, err
-	}
-	rows, eval, err := s.sides(ctx, examples)
-	if err != nil {
+	m := &meter{ui: ui}
+	defer m.close()
+	g := Training{Options: s.Options, Model: s.Model}
+	if g.Rows, g.Eval, err = s.sides(ctx, examples); err != nil {
 		return Result{}, err
 	}
 	partial := dir + ".partial"
-	if err := sweep(partial); err != nil {
-		return Result{}, fmt.Errorf("train: %w", err)
-	}
-	if err := os.MkdirAll(partial, 0o755); err != nil {
-		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
-	}
-	log, err := os.Create(filepath.Join(partial, "log.jsonl"))
+	log, err := g.prepare(dir, partial, m)
 	if err != nil {
 		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	defer log.Close()
-	m := &meter{ui: ui}
-	defer m.close()
-	result, err = Training{Options: s.Options, Model: s.Model, Rows: rows, Eval: eval, Hooks: Hooks{
+	g.Hooks = Hooks{
 		Now:  ui.Now,
 		Plan: m.plan,
 		Step: func(l Line) error { m.step(l); return nil },
 		Line: func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
 		Eval: func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
-	}}.Fit(ctx)
-	if err != nil {
+	}
+	if result, err = g.Fit(ctx); err != nil {
 		return result, err
 	}
 	m.close()
@@ -143,16 +134,62 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	if err := errors.Join(log.Sync(), s.Save(partial), rundir.WriteFile(filepath.Join(partial, ResultFile), append(text, '\n'))); err != nil {
 		return result, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
-	return result, replace(partial, dir)
+	if err := replace(partial, dir); err != nil {
+		return result, err
+	}
+	return result, DropCheckpoints(dir)
 }
 
-// sweep removes what a killed training left: its partial directory, and the folders it was being saved from.
-func sweep(partial string) error {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(partial), "."+filepath.Base(partial)+".saving-*"))
+// CheckpointsOf is where the checkpoints of a student lie while it is trained.
+func CheckpointsOf(dir string) string { return filepath.Clean(dir) + ".checkpoints" }
+
+// DropCheckpoints removes the checkpoints of a student that is whole.
+func DropCheckpoints(dir string) error {
+	if err := os.RemoveAll(CheckpointsOf(dir)); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// prepare looks for a checkpoint to go on from, makes the directory that the student will be written to, and opens the
+// log there, as far as it is written.
+func (g *Training) prepare(dir, partial string, m *meter) (log *os.File, err error) {
+	path := filepath.Join(partial, logFile)
+	if g.Checkpoints, err = NewCheckpoints(*g, CheckpointsOf(dir), path); err != nil {
+		return nil, err
+	}
+	g.Checkpoints.Now, g.Checkpoints.Say = m.ui.Checkpoint, m.say
+	if g.From, err = g.Checkpoints.Find(g.Options); err != nil {
+		return nil, err
+	}
+	if err := sweep(partial, g.From == nil); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(partial, 0o755); err != nil {
+		return nil, err
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if g.From == nil {
+		return os.OpenFile(path, flags|os.O_TRUNC, 0o644)
+	}
+	if err := g.From.restoreLog(path); err != nil {
+		return nil, err
+	}
+	m.say(fmt.Sprintf("going on after step %d, from %s", g.From.Step, g.From.Dir))
+	return os.OpenFile(path, flags, 0o644)
+}
+
+// sweep removes what a killed training left: the folders that its student was being saved from and, unless it goes on,
+// its partial directory.
+func sweep(partial string, all bool) error {
+	left, err := filepath.Glob(filepath.Join(escapeGlob(filepath.Dir(partial)), "."+escapeGlob(filepath.Base(partial))+".saving-*"))
 	if err != nil {
 		return err
 	}
-	for _, dir := range append(left, partial) {
+	if all {
+		left = append(left, partial)
+	}
+	for _, dir := range left {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}

@@ -116,10 +116,10 @@ func TestReadParquet(t *testing.T) {
 	file := parquetFile(t, batch)
 	list := readAll(t, Data{Path: write(t, "rows.parquet", file)})
 	want := []Row{
-		{Name: `rows.parquet row 1 (prompt "p1" sample 0)`, Prompt: []byte(`[{"content":"1+1?","role":"user"}]`), Completion: []byte(`[{"content":"2","reasoning_content":"it adds up","role":"assistant"}]`)},
-		{Name: `rows.parquet row 2 (prompt "p2" sample 3)`, Prompt: []byte(`[{"content":"call","role":"user"}]`), Tools: []byte(`[{"type": "function"}]`),
+		{Name: `rows.parquet row 1 (prompt "p1" sample 0)`, ID: "p1", Sample: "0", Prompt: []byte(`[{"content":"1+1?","role":"user"}]`), Completion: []byte(`[{"content":"2","reasoning_content":"it adds up","role":"assistant"}]`)},
+		{Name: `rows.parquet row 2 (prompt "p2" sample 3)`, ID: "p2", Sample: "3", Prompt: []byte(`[{"content":"call","role":"user"}]`), Tools: []byte(`[{"type": "function"}]`),
 			Completion: []byte(`[{"content":"","role":"assistant","tool_calls":[{"type":"function","function":{"name":"f","arguments":{"b":1,"a":2}}}]}]`)},
-		{Name: `rows.parquet row 3 (prompt "p3" sample 0)`, Prompt: []byte(`[{"content":"\u003cé\u003e","role":"user"}]`), Completion: []byte(`[{"content":"ok","role":"assistant"}]`)},
+		{Name: `rows.parquet row 3 (prompt "p3" sample 0)`, ID: "p3", Sample: "0", Prompt: []byte(`[{"content":"\u003cé\u003e","role":"user"}]`), Completion: []byte(`[{"content":"ok","role":"assistant"}]`)},
 	}
 	if d := cmp.Diff(want, list); d != "" {
 		t.Error(d)

@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -55,6 +54,9 @@ func (e *Encoder) Encode(r Row) (Example, error) {
 		x.Tokens, assistant, err = e.conversation(r, r.Messages)
 	default:
 		x.Tokens = e.tok.EncodeWithSpecial(e.ended(*r.Text))
+	}
+	if err == nil {
+		err = e.asked(r, x.Tokens)
 	}
 	if err != nil {
 		return x, err
@@ -114,10 +116,7 @@ func (e *Encoder) pair(r Row) (all []int32, prompt int, assistant []bool, err er
 			return nil, 0, nil, err
 		}
 	}
-	same := 0
-	for same < min(len(head), len(all)) && head[same] == all[same] {
-		same++
-	}
+	same := begins(head, all)
 	if same < len(head) {
 		return nil, 0, nil, stillhouse.Invalidf("%s: the prompt is not the beginning of prompt and completion, so the student would be trained on another context than it is asked with: "+
 			"from token %d on the prompt alone is %q, and with the completion %q; end the prompt where a token ends, or use a chat template that renders both alike",
@@ -148,16 +147,25 @@ func (e *Encoder) ended(text string) string {
 
 // template encodes a conversation by the chat template.
 func (e *Encoder) template(r Row, conversation json.RawMessage, generationPrompt bool) ([]int32, error) {
-	messages, o, err := e.rendering(r, conversation)
+	text, err := e.render(r, conversation, generationPrompt)
 	if err != nil {
 		return nil, err
+	}
+	return e.tok.Encode(text), nil
+}
+
+// render is the text of a conversation by the chat template.
+func (e *Encoder) render(r Row, conversation json.RawMessage, generationPrompt bool) (string, error) {
+	messages, o, err := e.rendering(r, conversation)
+	if err != nil {
+		return "", err
 	}
 	o.AddGenerationPrompt = generationPrompt
 	text, err := e.tok.Render(messages, o)
 	if err != nil {
-		return nil, stillhouse.Permanentf("%s: %w", r.Name, err)
+		return "", stillhouse.Permanentf("%s: %w", r.Name, err)
 	}
-	return e.tok.Encode(text), nil
+	return text, nil
 }
 
 // rendering is a conversation and how the template renders it.
@@ -171,46 +179,4 @@ func (e *Encoder) rendering(r Row, conversation json.RawMessage) (messages []cha
 		return nil, o, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)
 	}
 	return messages, o, nil
-}
-
-// ends are the tokens that end a turn: the end-of-sequence token, those at which the model stops, and the special token
-// that the chat template puts after an answer.
-func (e *Encoder) ends(stops []int) []int32 {
-	ids := []int32{e.eosID}
-	for _, s := range stops {
-		ids = append(ids, int32(s))
-	}
-	const answer = "stillhouse"
-	text, err := e.tok.Render([]chat.Message{{Role: "user", Content: "?"}, {Role: "assistant", Content: answer}}, chat.RenderOptions{Vars: e.vars})
-	if err != nil { // a template that takes no such conversation ends no turn
-		return ids
-	}
-	if at := strings.LastIndex(text, answer); at >= 0 {
-		for _, id := range e.tok.Encode(text[at+len(answer):]) {
-			if e.tok.IsSpecial(id) {
-				return append(ids, id)
-			}
-		}
-	}
-	return ids
-}
-
-// CheckEnds is an error when no row trains a token that ends a turn: such a student would never stop. stops are the
-// tokens at which the model stops.
-func (e *Encoder) CheckEnds(examples []Example, stops []int) error {
-	ids := e.ends(stops)
-	for _, x := range examples {
-		if x.trains(ids) {
-			return nil
-		}
-	}
-	var tokens []string
-	for _, id := range ids {
-		if t := fmt.Sprintf("%q", e.tok.Token(id)); !slices.Contains(tokens, t) {
-			tokens = append(tokens, t)
-		}
-	}
-	return stillhouse.Invalidf("none of %d rows trains a token that ends a turn (%s), so the student would never learn to stop: "+
-		"raise max_length if the rows are cut, or set eos_token or chat_template_path so that a turn's end is part of the completion",
-		len(examples), strings.Join(tokens, ", "))
 }

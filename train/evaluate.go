@@ -42,22 +42,23 @@ func (t *trainer) evaluatesAfter(w Window) bool {
 	return (t.evaluations.due(w) || last) && t.options.EvalDelay <= at
 }
 
-// evaluate computes the student's loss on the rows of evaluation and reports it. Its time counts for no line's pace.
-func (t *trainer) evaluate(w Window) error {
+// evaluate computes the student's loss on the rows of evaluation, and reports and judges it. Its time counts for no
+// line's pace.
+func (t *trainer) evaluate(w Window) (better, stop bool, err error) {
 	began := t.hooks.Now()
-	line := EvalLine{Step: w.Update, Epoch: w.Epoch, NumTokens: t.result.Tokens}
+	line := EvalLine{Step: w.Update, Epoch: w.Epoch, NumTokens: t.Result.Tokens}
 	o := t.options.evaluation()
 	o.GradientAccumulationSteps = 64 // short micro-batches are computed together
 	plan, err := o.Plan(len(t.eval))
 	if err != nil {
-		return err
+		return false, false, err
 	}
 	var found tally
 	rows := 0
 	for window := range plan.Windows() {
 		stats, err := t.measure(window)
 		if err != nil {
-			return fmt.Errorf("evaluation: %w", err)
+			return false, false, fmt.Errorf("evaluation: %w", err)
 		}
 		for i, s := range stats {
 			n := len(window.Batches[i])
@@ -65,17 +66,18 @@ func (t *trainer) evaluate(w Window) error {
 				n = 1 // a micro-batch is one row to transformers
 			}
 			rows += n
-			found.loss += float64(n) * s.Loss / float64(max(1, s.Labels))
+			found.Loss += float64(n) * s.Loss / float64(max(1, s.Labels))
 			found.add(s)
 		}
 	}
 	now := t.hooks.Now()
 	took := now.Sub(began)
-	line.Loss, line.MeanTokenAccuracy, line.Entropy = found.loss/float64(rows), found.accuracies/float64(found.batches), found.entropys/float64(found.batches)
+	line.Loss, line.MeanTokenAccuracy, line.Entropy = found.Loss/float64(rows), found.Accuracies/float64(found.Batches), found.Entropies/float64(found.Batches)
 	line.Runtime = took.Seconds()
-	line.SamplesPerS, line.StepsPerS = perSecond(len(t.eval), took), perSecond(found.batches, took)
-	t.tally.since = t.tally.since.Add(took)
-	return t.hooks.Eval(line)
+	line.SamplesPerS, line.StepsPerS = perSecond(len(t.eval), took), perSecond(found.Batches, took)
+	t.Tally.since = t.Tally.since.Add(took)
+	better, stop = t.judge(line)
+	return better, stop, t.hooks.Eval(line)
 }
 
 // flattens reports whether TRL's collator makes one row of a micro-batch.

@@ -2,6 +2,7 @@ package train
 
 import (
 	"math"
+	"strings"
 
 	"stillhouse/internal/options"
 )
@@ -41,6 +42,11 @@ func (o Options) evaluations(updates int) interval {
 	return interval{o.EvalStrategy, steps(o.EvalSteps, updates)}
 }
 
+// saves are the updates after which a checkpoint is written.
+func (o Options) saves(updates int) interval {
+	return interval{o.SaveStrategy, steps(o.SaveSteps, updates)}
+}
+
 // evaluates reports whether there is anything to evaluate.
 func (o Options) evaluates() bool { return o.EvalStrategy != "no" || o.EvalOnStart }
 
@@ -57,6 +63,12 @@ func (o *Options) ensureIntervals() {
 		ensure(&o.EvalSteps, o.LoggingSteps)
 	}
 	ensure(&o.PerDeviceEvalBatchSize, 8)
+	ensure(&o.SaveStrategy, "steps")
+	ensure(&o.SaveSteps, 500)
+	point(&o.SaveTotalLimit, 1)
+	o.MetricForBestModel = strings.TrimPrefix(o.MetricForBestModel, "eval_")
+	ensure(&o.MetricForBestModel, "loss")
+	point(&o.GreaterIsBetter, o.MetricForBestModel != "loss")
 }
 
 // validateIntervals names the first key whose value does not go with another's.
@@ -70,6 +82,12 @@ func (o Options) validateIntervals() error {
 			key, value = "eval_on_start", "true"
 		}
 		return options.Wrongf(key, "is %s, but there are no rows to evaluate on: name them with eval_data: {path: rows.jsonl}, or hold out a share with eval_split", value)
+	case o.EvalStrategy == "no" && (o.LoadBestModelAtEnd || o.SaveStrategy == "best" || o.EarlyStoppingPatience > 0):
+		key := map[bool]string{true: "load_best_model_at_end", false: "early_stopping_patience"}[o.LoadBestModelAtEnd]
+		if o.SaveStrategy == "best" {
+			key = "save_strategy"
+		}
+		return options.Wrongf(key, "needs evaluations, but eval_strategy is no: set it to steps or epoch")
 	case o.EvalData.Path != "" && o.EvalSplit > 0:
 		return options.Wrongf("eval_split", "is %v, but eval_data names the rows to evaluate on: take one of the two out", o.EvalSplit)
 	}

@@ -47,27 +47,30 @@ func writeLine(w io.Writer, step int, line any) error {
 
 // A tally is what has been seen since the last line.
 type tally struct {
-	updates, batches           int
-	loss, accuracies, entropys float64
-	tokens                     int64
-	since                      time.Time
+	Updates    int     `json:"updates"`
+	Batches    int     `json:"batches"`
+	Loss       float64 `json:"loss"` // of the updates, summed
+	Accuracies float64 `json:"accuracies"`
+	Entropies  float64 `json:"entropies"`
+	Tokens     int64   `json:"tokens"`
+	since      time.Time
 }
 
 // add takes in a micro-batch. One without labels counts as 0, as in TRL.
 func (t *tally) add(s student.Stats) {
-	t.batches++
+	t.Batches++
 	if s.Labels > 0 {
-		t.accuracies += float64(s.Correct) / float64(s.Labels)
-		t.entropys += s.Entropy / float64(s.Labels)
+		t.Accuracies += float64(s.Correct) / float64(s.Labels)
+		t.Entropies += s.Entropy / float64(s.Labels)
 	}
 }
 
 // line fills in what the tally knows.
 func (t *tally) line(l *Line, now time.Time) {
-	l.Loss = t.loss / float64(t.updates)
-	l.MeanTokenAccuracy = t.accuracies / float64(t.batches)
-	l.Entropy = t.entropys / float64(t.batches)
-	l.TokensPerS = rate(t.tokens, now.Sub(t.since))
+	l.Loss = t.Loss / float64(t.Updates)
+	l.MeanTokenAccuracy = t.Accuracies / float64(t.Batches)
+	l.Entropy = t.Entropies / float64(t.Batches)
+	l.TokensPerS = rate(t.Tokens, now.Sub(t.since))
 }
 
 // rate is tokens a second, 0 when no time has passed.

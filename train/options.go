@@ -9,14 +9,15 @@ import (
 )
 
 // Options say what is trained and how. The keys are those of TRL 1.16's SFTConfig, with its meaning and its defaults;
-// the first five are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
+// the first six are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
 // one value that means nothing here, else refused by name.
 type Options struct {
-	Student     string   `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
-	FromScratch bool     `yaml:"from_scratch" json:"from_scratch" doc:"Draw the weights anew with seed and the config's initializer_range instead of loading them: the directory needs config.json and the tokenizer only."`
-	Data        Data     `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
-	Questions   []string `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
-	Compat      string   `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
+	Student     string         `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
+	FromScratch bool           `yaml:"from_scratch" json:"from_scratch" doc:"Draw the weights anew with seed and the config's initializer_range instead of loading them: the directory needs config.json and the tokenizer only."`
+	Data        Data           `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
+	Questions   []string       `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
+	AskKwargs   map[string]any `yaml:"ask_kwargs" json:"ask_kwargs" doc:"Variables of the chat template when the student is asked: by the questions, and in the evaluation. Rows must be trained with the same context."`
+	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
 
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`
 	NumTrainEpochs            float64  `yaml:"num_train_epochs" json:"num_train_epochs" doc:"How often all rows are visited; a fraction ends within an epoch."`
@@ -61,6 +62,17 @@ type Options struct {
 	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
 	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
 
+	SaveStrategy           string  `yaml:"save_strategy" json:"save_strategy" doc:"When to write a checkpoint by itself: steps, epoch, best (after an evaluation that is the best so far) or no. Ctrl-C and SIGUSR1 write one in any case."`
+	SaveSteps              float64 `yaml:"save_steps" json:"save_steps" doc:"Updates from one checkpoint to the next; below 1 a share of all updates."`
+	SaveTotalLimit         *int    `yaml:"save_total_limit" json:"save_total_limit" doc:"How many checkpoints are kept, the best one apart; 0 keeps all. SFTConfig keeps all by default."`
+	ResumeFromCheckpoint   string  `yaml:"resume_from_checkpoint" json:"resume_from_checkpoint" doc:"Left out: go on from the run's last checkpoint where there is one. false: begin again. true: it is an error when there is none. Else the directory of a checkpoint."`
+	LoadBestModelAtEnd     bool    `yaml:"load_best_model_at_end" json:"load_best_model_at_end" doc:"The student is the one of the best evaluation, not the last one."`
+	MetricForBestModel     string  `yaml:"metric_for_best_model" json:"metric_for_best_model" doc:"What the best evaluation is known by: loss, mean_token_accuracy or entropy."`
+	GreaterIsBetter        *bool   `yaml:"greater_is_better" json:"greater_is_better" doc:"Whether more of that is better; by default so unless it is a loss."`
+	EarlyStoppingPatience  int     `yaml:"early_stopping_patience" json:"early_stopping_patience" doc:"Stop after so many evaluations in a row that were not better than the best; 0 never stops."`
+	EarlyStoppingThreshold float64 `yaml:"early_stopping_threshold" json:"early_stopping_threshold" doc:"By how much more than this an evaluation must be better to count as one."`
+	MaxGradNormSpike       float64 `yaml:"max_grad_norm_spike" json:"max_grad_norm_spike" doc:"Stop, and name the rows, when a gradient norm is more than so many times the median of the last 64; 0 never stops."`
+
 	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, and of the weights with from_scratch."`
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
@@ -77,6 +89,9 @@ type Data struct {
 // EnsureDefaults fills in what is not set, with the defaults of SFTConfig.
 func (o *Options) EnsureDefaults() {
 	ensure(&o.Compat, "trl-1")
+	if o.AskKwargs == nil {
+		o.AskKwargs = map[string]any{"enable_thinking": false}
+	}
 	point(&o.LearningRate, 2e-5)
 	ensure(&o.NumTrainEpochs, 3)
 	ensure(&o.MaxSteps, -1)
@@ -124,6 +139,8 @@ func (o Options) Validate() error {
 		{"packing_strategy", o.PackingStrategy, []string{"bfd", "bfd_split", "wrapped"}},
 		{"loss_type", o.LossType, []string{"nll", "dft", "chunked_nll"}},
 		{"eval_strategy", o.EvalStrategy, []string{"no", "steps", "epoch"}},
+		{"save_strategy", o.SaveStrategy, []string{"no", "steps", "epoch", "best"}},
+		{"metric_for_best_model", o.MetricForBestModel, []string{"loss", "mean_token_accuracy", "entropy"}},
 		{"logging_strategy", o.LoggingStrategy, []string{"steps", "epoch", "no"}},
 		{"compat", o.Compat, []string{"trl-1"}},
 		{"lr_scheduler_type", o.LRSchedulerType, []string{"linear", "cosine", "constant", "constant_with_warmup"}},
@@ -159,6 +176,11 @@ func (o Options) Validate() error {
 		{"eval_split", o.EvalSplit, o.EvalSplit >= 0 && o.EvalSplit < 1, "from 0 to below 1"},
 		{"eval_steps", o.EvalSteps, o.EvalSteps >= 0, "0 or above"},
 		{"eval_delay", o.EvalDelay, o.EvalDelay >= 0, "0 or above"},
+		{"save_steps", o.SaveSteps, o.SaveSteps > 0, "above 0"},
+		{"save_total_limit", float64(*o.SaveTotalLimit), *o.SaveTotalLimit >= 0, "1 or above, or 0 to keep all"},
+		{"early_stopping_patience", float64(o.EarlyStoppingPatience), o.EarlyStoppingPatience >= 0, "1 or above, or 0 for none"},
+		{"early_stopping_threshold", o.EarlyStoppingThreshold, o.EarlyStoppingThreshold >= 0, "0 or above"},
+		{"max_grad_norm_spike", o.MaxGradNormSpike, o.MaxGradNormSpike == 0 || o.MaxGradNormSpike > 1, "above 1, or 0 for none"},
 		{"per_device_eval_batch_size", float64(o.PerDeviceEvalBatchSize), o.PerDeviceEvalBatchSize > 0, "1 or above"},
 	} {
 		if !c.right || math.IsInf(c.value, 0) {

@@ -11,8 +11,8 @@ import (
 // answerTokens is how long an answer may get: the course asks with max_new_tokens=100.
 const answerTokens = 100
 
-// Ask asks each question alone, in the model's chat template with its generation prompt and without thinking, and
-// returns the answers, decoded greedily.
+// Ask asks each question alone, in the model's chat template with its generation prompt and ask_kwargs (by default
+// without thinking), and returns the answers, decoded greedily.
 func (s *Student) Ask(ctx context.Context, questions []string) ([]string, error) {
 	if len(questions) == 0 {
 		return nil, nil
@@ -29,7 +29,7 @@ func (s *Student) Ask(ctx context.Context, questions []string) ([]string, error)
 		if err != nil {
 			return nil, err
 		}
-		row := Row{Name: fmt.Sprintf("question %d", i+1), Vars: map[string]any{"enable_thinking": false}}
+		row := Row{Name: fmt.Sprintf("question %d", i+1), Vars: s.Options.AskKwargs}
 		tokens, err := enc.template(row, conversation, true)
 		if err != nil {
 			return nil, err

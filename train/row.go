@@ -2,12 +2,14 @@ package train
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
 	"stillhouse/internal/rowfile"
@@ -24,6 +26,8 @@ import (
 // some in the order in which they stand.
 type Row struct {
 	Name       string // for people: line 7, prompt "p17" sample 2
+	ID         string // prompt_id of a row that answers a prompt, "" where there is none
+	Sample     string // and its number
 	Prompt     json.RawMessage
 	Completion json.RawMessage
 	Messages   json.RawMessage
@@ -59,6 +63,7 @@ func (r Row) kind() kind {
 // row makes a Row of the fields of a record.
 func row(name string, fields rowfile.Row, there []string, textField string) (Row, error) {
 	r := Row{Name: name}
+	r.ID, r.Sample = sampleID(fields)
 	get := func(key string) json.RawMessage {
 		if v := fields[key]; len(v) > 0 && !bytes.Equal(v, []byte("null")) {
 			return v
@@ -170,18 +175,50 @@ func rows(batch arrow.RecordBatch, textField string, name func(i int) string) ([
 	return out, nil
 }
 
+// RowsOf reads all rows of a source, in order.
+func RowsOf(ctx context.Context, src stillhouse.Source, textField string) (out []Row, err error) {
+	for shard := range src.Shards() {
+		batch, err := src.Read(ctx, shard, memory.DefaultAllocator)
+		if err != nil {
+			return nil, fmt.Errorf("train: shard %d: %w", shard, err)
+		}
+		more, err := rows(batch, textField, func(i int) string { return fmt.Sprintf("row %d", len(out)+i+1) })
+		batch.Release()
+		if err != nil {
+			return nil, fmt.Errorf("train: shard %d: %w", shard, err)
+		}
+		out = append(out, more...)
+	}
+	return out, nil
+}
+
 // sampleName is the name of a row that came from a teacher.
 func sampleName(fields rowfile.Row) string {
-	var id *string
-	if json.Unmarshal(fields["prompt_id"], &id) != nil || id == nil {
+	id, sample := sampleID(fields)
+	switch {
+	case id == "":
 		return ""
+	case sample == "":
+		return fmt.Sprintf("prompt %q", id)
 	}
-	n := fmt.Sprintf("prompt %q", *id)
-	var sample *int32
-	if json.Unmarshal(fields["sample"], &sample) == nil && sample != nil {
-		n += fmt.Sprintf(" sample %d", *sample)
+	return fmt.Sprintf("prompt %q sample %s", id, sample)
+}
+
+// sampleID is the prompt that a row answers, and the number of the answer; "" for what it does not have.
+func sampleID(fields rowfile.Row) (id, sample string) {
+	if json.Unmarshal(fields["prompt_id"], &id) != nil {
+		return "", ""
 	}
-	return n
+	var n *int32
+	if json.Unmarshal(fields["sample"], &n) == nil && n != nil {
+		sample = fmt.Sprint(*n)
+	}
+	return id, sample
+}
+
+// Is reports whether which names the row: by its prompt_id, or as PROMPT_ID/SAMPLE.
+func (r Row) Is(which string) bool {
+	return r.ID != "" && (which == r.ID || r.Sample != "" && which == r.ID+"/"+r.Sample)
 }
 
 func columns(s *arrow.Schema) (names []string) {

@@ -27,7 +27,6 @@ var (
 
 const (
 	noEval  = "an evaluation computes the loss, the token accuracy and the entropy"
-	noSave  = "a training writes one student, at its end"
 	oneCPU  = "one process on one machine's processors trains; export the rows for a trainer on many"
 	fp32    = "training is in float32"
 	hubPush = "nothing is uploaded; the student is a directory that huggingface_hub can upload"
@@ -80,7 +79,7 @@ var foreigners = map[string]foreign{
 	"debug":                         only("there is no debugger of that name", "", "[]"),
 	"output_dir":                    anything, // the directory is runs/NAME
 	"do_train":                      anything,
-	"restore_callback_states_from_checkpoint": off(noSave),
+	"restore_callback_states_from_checkpoint": anything, // they always are
 
 	// Evaluation.
 	"eval_accumulation_steps": unset(noEval),
@@ -90,26 +89,19 @@ var foreigners = map[string]foreign{
 	"batch_eval_metrics":      off(noEval),
 	"do_eval":                 anything,
 	"do_predict":              off(noEval),
-	"load_best_model_at_end":  off(noEval),
-	"metric_for_best_model":   unset(noEval),
-	"greater_is_better":       unset(noEval),
 
 	// Checkpoints.
-	"save_strategy":          only(noSave, "no", "false"),
-	"save_steps":             anything,
-	"save_total_limit":       anything,
-	"save_only_model":        anything,
-	"save_on_each_node":      anything,
-	"enable_jit_checkpoint":  off(noSave),
-	"resume_from_checkpoint": only(noSave, "false"),
-	"ignore_data_skip":       off(noSave),
-	"push_to_hub":            off(hubPush),
-	"hub_token":              unset("a token is read from HF_TOKEN, never from a config"),
-	"hub_private_repo":       unset(hubPush),
-	"hub_model_id":           unset(hubPush),
-	"hub_strategy":           anything,
-	"hub_always_push":        off(hubPush),
-	"hub_revision":           unset(hubPush),
+	"save_only_model":       anything,
+	"save_on_each_node":     anything,
+	"enable_jit_checkpoint": anything, // SIGTERM always ends with a checkpoint
+	"ignore_data_skip":      off("a training that is resumed goes on with the next row"),
+	"push_to_hub":           off(hubPush),
+	"hub_token":             unset("a token is read from HF_TOKEN, never from a config"),
+	"hub_private_repo":      unset(hubPush),
+	"hub_model_id":          unset(hubPush),
+	"hub_strategy":          anything,
+	"hub_always_push":       off(hubPush),
+	"hub_revision":          unset(hubPush),
 
 	// Where Python would compute.
 	"use_cpu":                    anything,
@@ -133,7 +125,7 @@ var foreigners = map[string]foreign{
 }
 
 // positive are the keys whose 0 would be taken for "not set".
-var positive = []string{"num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "adam_epsilon", "logging_steps"}
+var positive = []string{"num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "save_steps", "gradient_accumulation_steps", "adam_epsilon", "logging_steps"}
 
 // Known reports whether key may stand under train: as a field of [Options], or as a key of SFTConfig that is taken or
 // refused by [Options.UnmarshalYAML] with a reason of its own.
@@ -166,6 +158,10 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 			no := *value
 			no.Tag, no.Value = "!!str", map[string]string{"false": "no"}[strings.ToLower(value.Value)]
 			value = &no
+		case key.Value == "resume_from_checkpoint" && value.ShortTag() == "!!bool":
+			text := *value
+			text.Tag, text.Value = "!!str", strings.ToLower(value.Value)
+			value = &text
 		case slices.Contains(positive, key.Value):
 			var v float64
 			if value.Decode(&v) == nil && v == 0 && value.Tag != "!!null" {

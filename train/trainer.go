@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -18,12 +19,13 @@ type Result struct {
 	TrainedTokens int64   `json:"trained_tokens"` // of them labels
 	TokensPerS    float64 `json:"tokens_per_s"`
 	Seconds       float64 `json:"seconds"`
-	LossFirst     float64 `json:"loss_first"` // of the first line of the log, of the first update when there is no line
-	LossLast      float64 `json:"loss_last"`  // of the last line, or of the last update
-	LossMean      float64 `json:"loss_mean"`  // of all updates: what TRL calls train_loss
-	Rows          int     `json:"rows"`       // trained on
-	Truncated     int     `json:"truncated"`  // rows that were cut to max_length
-	Cut           int64   `json:"cut"`        // tokens that were cut off
+	LossFirst     float64 `json:"loss_first"`          // of the first line of the log, of the first update when there is no line
+	LossLast      float64 `json:"loss_last"`           // of the last line, or of the last update
+	LossMean      float64 `json:"loss_mean"`           // of all updates: what TRL calls train_loss
+	Best          int     `json:"best_step,omitempty"` // whose weights the student has, where it is not the last
+	Rows          int     `json:"rows"`                // trained on
+	Truncated     int     `json:"truncated"`           // rows that were cut to max_length
+	Cut           int64   `json:"cut"`                 // tokens that were cut off
 }
 
 // Hooks are called while a training goes on, from its goroutine. All may be nil.
@@ -61,6 +63,9 @@ type Training struct {
 	Eval    []Example // rows to evaluate on, encoded by the options of the evaluation
 	Hooks   Hooks
 
+	Checkpoints *Checkpoints // nil writes none
+	From        *Resume      // the checkpoint to go on from; nil begins
+
 	size int // tokens of a pass at most, which no row exceeds; 0 chooses
 }
 
@@ -72,31 +77,40 @@ func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, h
 // Fit is supervised fine-tuning as TRL 1.16's SFTTrainer does it, in float32. The model's parameters change in place.
 //
 // An update's loss is the sum of the cross-entropies of its window's labels, divided by their number. When the context
-// ends, Fit returns its error after the update that was under way. A loss that is not a number ends the training with
-// an error that names the rows.
+// ends, Fit returns its error after the update that was under way, and after a checkpoint. A loss that is not a number
+// ends the training with an error that names the rows.
 func (g Training) Fit(ctx context.Context) (Result, error) {
 	t, err := g.start()
 	if err != nil {
 		return Result{}, err
 	}
 	defer t.graph.Close()
+	if err := t.resume(g.From); err != nil {
+		return Result{}, err
+	}
 	t.hooks.Plan(t.plan)
-	if g.Options.EvalOnStart {
-		if err := t.evaluate(Window{}); err != nil {
+	if g.Options.EvalOnStart && t.Result.Steps == 0 {
+		if _, _, err := t.evaluate(Window{}); err != nil {
 			return t.finish(), fmt.Errorf("train: before step 1: %w", err)
 		}
 	}
 	for w := range t.plan.Windows() {
-		if err := ctx.Err(); err != nil {
-			return t.finish(), fmt.Errorf("train: stopped before step %d of %d: %w", w.Update, t.plan.Updates, err)
+		if w.Update <= t.Result.Steps {
+			continue
 		}
-		err := t.update(w)
-		if err == nil && t.evaluatesAfter(w) {
-			err = t.evaluate(w)
+		if ctx.Err() != nil {
+			return t.finish(), t.stopped(ctx)
 		}
+		stop, err := t.step(w)
 		if err != nil {
 			return t.finish(), fmt.Errorf("train: step %d: %w", w.Update, err)
 		}
+		if stop {
+			break
+		}
+	}
+	if err := t.takeBest(); err != nil {
+		return t.finish(), fmt.Errorf("train: %w", err)
 	}
 	return t.finish(), nil
 }
@@ -113,7 +127,10 @@ func (g Training) start() (*trainer, error) {
 	if o.evaluates() && len(eval) == 0 {
 		return nil, stillhouse.Invalidf("train: eval_strategy is %s, but there are no rows to evaluate on: name them with eval_data, or hold out a share with eval_split", o.EvalStrategy)
 	}
-	size := max(g.size, capacity(o, rows), capacity(o.evaluation(), eval))
+	if o.LoadBestModelAtEnd && g.Checkpoints == nil {
+		return nil, stillhouse.Invalidf("train: load_best_model_at_end needs a place for checkpoints")
+	}
+	size := max(capacity(o, rows), capacity(o.evaluation(), eval))
 	if g.size > 0 {
 		size = max(g.size, longest(rows), longest(eval))
 	}
@@ -122,25 +139,29 @@ func (g Training) start() (*trainer, error) {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	graph.UseDFT(o.LossType == "dft")
+	params := graph.Trainable()
 	t := &trainer{
-		options: o, graph: graph, examples: rows, eval: eval, size: size, hooks: g.Hooks, lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates),
-		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, graph.Trainable()), plan: plan,
-		began: g.Hooks.Now(), result: Result{Rows: len(g.Rows)},
+		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
+		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),
+		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, params), plan: plan,
+		began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
 	}
-	t.tally.since = t.began
+	t.Tally.since = t.began
 	for _, e := range rows {
 		if e.Cut > 0 {
-			t.result.Truncated++
-			t.result.Cut += int64(e.Cut)
+			t.Result.Truncated++
+			t.Result.Cut += int64(e.Cut)
 		}
 	}
 	return t, nil
 }
 
-// A trainer is the state of one training.
+// A trainer is a training at work.
 type trainer struct {
+	state
 	options     Options
 	graph       *student.Graph
+	params      []*student.Param // that are trained, as the graph's gradients are in order
 	optimiser   *AdamW
 	schedule    Schedule
 	plan        Plan
@@ -148,12 +169,43 @@ type trainer struct {
 	eval        []Example
 	size        int // tokens of a pass at most
 	hooks       Hooks
+	checkpoints *Checkpoints
+	saved       int // the step of the last checkpoint
 	lines       interval
 	evaluations interval
+	saves       interval
 	began       time.Time
-	tally       tally
-	logged      bool
-	result      Result
+}
+
+// step makes one update, and evaluates and saves when it is time. It says whether the training ends here.
+func (t *trainer) step(w Window) (stop bool, err error) {
+	if err := t.update(w); err != nil {
+		return false, err
+	}
+	save, needed := t.saves.due(w) || t.asked(), false
+	if t.evaluatesAfter(w) {
+		better, enough, err := t.evaluate(w)
+		if err != nil {
+			return false, err
+		}
+		needed = better && t.options.LoadBestModelAtEnd
+		save = save || needed || better && t.saves.strategy == "best"
+		if stop = enough; stop {
+			t.checkpoints.say("stopped early after step %d: no evaluation since that of step %d was better", w.Update, t.Best.Step)
+		}
+	}
+	if !save || w.Update == t.plan.Updates { // after the last one the student itself is written
+		return stop, nil
+	}
+	// A checkpoint that cannot be written does not end the training, unless its result depends on it: what is in memory
+	// is worth more than what would be left, and the next one may find room.
+	if err := t.save(); err != nil {
+		if needed {
+			return false, err
+		}
+		t.checkpoints.say("warning: %v; %s, and the training goes on", err, t.older())
+	}
+	return stop, nil
 }
 
 // update makes one update and logs it.
@@ -163,46 +215,52 @@ func (t *trainer) update(w Window) error {
 	if err != nil {
 		return err
 	}
-	own := tally{updates: 1, tokens: tokens, since: t.hooks.Now()}
+	own := tally{Updates: 1, Tokens: tokens, since: t.hooks.Now()}
 	for _, s := range stats {
-		own.loss += s.Loss / float64(max(1, labels))
+		own.Loss += s.Loss / float64(max(1, labels))
 		own.add(s)
-		t.tally.add(s)
 	}
 	norm := Norm(t.graph.Gradients())
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return stillhouse.Invalidf("the gradients are not finite (norm %v) after the rows %s: lower learning_rate", norm, t.names(w.rows()))
 	}
+	if err := t.guard(w, norm); err != nil {
+		return errors.Join(err, t.save())
+	}
+	for _, s := range stats {
+		t.Tally.add(s)
+	}
 	line := Line{Step: w.Update, Epoch: w.Epoch, GradNorm: norm, LearningRate: t.schedule.At(w.Update - 1), Steps: t.plan.Updates}
 	t.optimiser.Update(t.graph.Gradients(), norm, line.LearningRate)
 
-	t.tally.updates++
-	t.tally.loss += own.loss
-	t.tally.tokens += tokens
-	t.result.add(w.Update, own.loss, tokens, labels, t.logged)
+	t.Tally.Updates++
+	t.Tally.Loss += own.Loss
+	t.Tally.Tokens += tokens
+	t.Epoch = w.Epoch
+	t.Result.add(w.Update, own.Loss, tokens, labels, t.Logged)
 	return t.log(w, line, own)
 }
 
 // log reports an update, and writes a line when it is time for one.
 func (t *trainer) log(w Window, line Line, own tally) error {
 	now := t.hooks.Now()
-	line.NumTokens = t.result.Tokens
+	line.NumTokens = t.Result.Tokens
 	line.Left = time.Duration(float64(now.Sub(t.began)) / float64(line.Step) * float64(line.Steps-line.Step))
 	own.line(&line, now)
-	line.TokensPerS = rate(t.result.Tokens, now.Sub(t.began))
+	line.TokensPerS = rate(t.Result.Tokens, now.Sub(t.began))
 	if err := t.hooks.Step(line); err != nil {
 		return err
 	}
 	if !t.lines.due(w) && !(t.options.LoggingFirstStep && line.Step == 1) {
 		return nil
 	}
-	t.tally.line(&line, now)
-	if !t.logged {
-		t.result.LossFirst = line.Loss
+	t.Tally.line(&line, now)
+	if !t.Logged {
+		t.Result.LossFirst = line.Loss
 	}
-	t.logged = true
-	t.result.LossLast = line.Loss
-	t.tally = tally{since: now}
+	t.Logged = true
+	t.Result.LossLast = line.Loss
+	t.Tally = tally{since: now}
 	return t.hooks.Line(line)
 }
 
@@ -270,7 +328,7 @@ func (r *Result) add(step int, loss float64, tokens int64, labels int, logged bo
 // finish is the result so far.
 func (t *trainer) finish() Result {
 	took := t.hooks.Now().Sub(t.began)
-	r := t.result
+	r := t.Result
 	r.Seconds = took.Seconds()
 	r.TokensPerS = rate(r.Tokens, took)
 	return r

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -16,8 +17,11 @@ import (
 type UI struct {
 	Out      io.Writer        // text for people, stderr as a rule
 	Terminal bool             // Out is a terminal: bars and colours are fine
+	Color    bool             // colours are welcome, which NO_COLOR may deny a terminal
 	Width    int              // of Out in columns, by default 120
 	Now      func() time.Time // the clock, by default the machine's
+
+	Checkpoint <-chan os.Signal // asks for a checkpoint of a training now; may be nil
 }
 
 func (ui *UI) ensureDefaults() {
@@ -139,11 +143,14 @@ func (m *meter) step(l Line) {
 	}
 }
 
-func (m *meter) line(l fmt.Stringer) {
+func (m *meter) line(l fmt.Stringer) { m.say(l.String()) }
+
+// say prints a line above the bar.
+func (m *meter) say(text string) {
 	if m.bar != nil {
 		_ = m.bar.Clear()
 	}
-	m.ui.say("%s", l)
+	m.ui.say("%s", text)
 	if m.bar != nil && !m.ended {
 		_ = m.bar.RenderBlank()
 	}

@@ -37,8 +37,8 @@ func main() {
 
 // afterwards says what became of a command's work when it was interrupted.
 var afterwards = map[string]string{
-	"run":   " What was done is kept: the same command goes on from there; a training that was under way begins again.",
-	"train": " The same command begins the training again; a student that was there before is as it was.",
+	"run":   " What was done is kept: the same command goes on from there.",
+	"train": " The same command goes on from the last checkpoint; a student that was there before is as it was.",
 }
 
 // execute runs one command line and returns its exit code.
@@ -81,7 +81,7 @@ func exitCode(ctx context.Context, err error) int {
 // A console is where a command writes.
 type console struct {
 	out, err io.Writer
-	terminal bool // err is a terminal: colours and bars are welcome
+	terminal bool // err is a terminal: bars are welcome, and colours unless NO_COLOR is set
 }
 
 // An output remembers that it could not be written.
@@ -98,9 +98,24 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *console) ui() pipelines.UI { return pipelines.UI{Out: c.err, Terminal: c.terminal} }
+func (c *console) ui() pipelines.UI {
+	return pipelines.UI{Out: c.err, Terminal: c.terminal, Color: c.terminal && colours()}
+}
+
+// colours reports whether the user lets programs colour their text: https://no-color.org
+func colours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
+
+// checkpoints relays SIGUSR1, by which a user asks a training for a checkpoint now, until stop is called.
+func checkpoints() (ask <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR1)
+	return c, func() { signal.Stop(c) }
+}
 
 func isTerminal(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

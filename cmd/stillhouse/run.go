@@ -24,6 +24,9 @@ later ones again on what the earlier ones left.`,
 				return err
 			}
 			o.UI = c.ui()
+			var stop func()
+			o.Checkpoint, stop = checkpoints()
+			defer stop()
 			report, err := pipelines.Run(cmd.Context(), config, o)
 			if err != nil {
 				return err

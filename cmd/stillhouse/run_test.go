@@ -64,7 +64,7 @@ prompts: {path: `+problems(t, dir, "prompts.jsonl", 10, 24)+`, prompt: q, refere
 distill: {endpoint: "`+url+`", model: scripted, samples: 4, max_tokens: 40, concurrency: 4}
 curate: {rewards: [math, {length: {max_tokens: 40, weight: 0.1}}], select: {min_reward: 1}}
 filter: [truncated, refusal, exact, {minhash: {threshold: 0.8}}]
-train: {student: testdata/parity/train/models/tiny-llama, num_train_epochs: 1, per_device_train_batch_size: 4, logging_steps: 2, learning_rate: 1e-3}
+train: {student: testdata/parity/train/models/tiny-llama, num_train_epochs: 1, per_device_train_batch_size: 4, logging_steps: 2, learning_rate: 1e-3, save_steps: 1}
 eval: {path: `+problems(t, dir, "problems.jsonl", 100, 6)+`, prompt: q, reference: a, samples: 2, max_tokens: 12, arms: [curated, uncurated, base]}
 `)
 }

@@ -23,6 +23,9 @@ func trainCommand(c *console) *cobra.Command {
 				return err
 			}
 			o.UI = c.ui()
+			var stop func()
+			o.Checkpoint, stop = checkpoints()
+			defer stop()
 			result, err := pipelines.Train(cmd.Context(), config, o)
 			if err != nil {
 				return err

@@ -53,17 +53,23 @@ func (t *Tokenizer) SetTemplate(source string) {
 // HasTemplate says whether the tokenizer has a chat template of its own.
 func (t *Tokenizer) HasTemplate() bool { return len(t.templates.source) > 0 }
 
-// choose gives the template to use: of several, that for tools where there are any, else the default.
+// named gives the template to use, of several that for tools where there are any, else the default: its name, and its
+// source, which is "" where there is none of that name.
+func (t *templates) named(tools bool) (name, source string) {
+	if len(t.source) == 0 {
+		return "default", FallbackTemplate
+	}
+	if source, ok := t.source["tool_use"]; ok && tools && len(t.source) > 1 {
+		return "tool_use", source
+	}
+	return "default", t.source["default"]
+}
+
+// choose gives the template to use, parsed.
 func (t *templates) choose(tools bool) (*jinja.Template, error) {
-	name, source := "default", FallbackTemplate
-	if len(t.source) > 0 {
-		if _, ok := t.source["tool_use"]; ok && tools && len(t.source) > 1 {
-			name = "tool_use"
-		}
-		var ok bool
-		if source, ok = t.source[name]; !ok {
-			return nil, stillhouse.Invalidf("chat template: the tokenizer has several templates and none is named default")
-		}
+	name, source := t.named(tools)
+	if _, ok := t.source[name]; !ok && len(t.source) > 0 {
+		return nil, stillhouse.Invalidf("chat template: the tokenizer has several templates and none is named default")
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -260,3 +260,9 @@ func read(dir, name string) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// Vocabulary is the tokenizer as it is written to a GGUF file of a model whose embedding has size rows.
+func (t *Tokenizer) Vocabulary(size int) gguf.Vocabulary {
+	return gguf.Vocabulary{JSON: t.file, BOS: int(t.named("bos_token", -1)), EOS: int(t.named("eos_token", -1)), Pad: int(t.named("pad_token", -1)),
+		Unk: int(t.named("unk_token", -1)), Templates: t.templates.source, Size: size}
+}

@@ -78,6 +78,13 @@ func (f *File) vocabulary() (*vocabulary, error) {
 	if v.pre, ok = pretokenizers[name]; !ok {
 		return nil, fmt.Errorf("tokenizer.ggml.pre %q is not supported: %s are; take the model's Hugging Face directory", name, strings.Join(slices.Sorted(maps.Keys(pretokenizers)), ", "))
 	}
+	if nfc, ok, err := f.Bool(keyNFC); err != nil {
+		return nil, err
+	} else if ok {
+		if v.pre.normalizer = ""; nfc {
+			v.pre.normalizer = `{"type":"NFC"}`
+		}
+	}
 	if v.tokens, _, err = f.Texts("tokenizer.ggml.tokens"); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,13 @@ func TestLocalDirectory(t *testing.T) {
 		require.ErrorContains(t, err, "there is no directory", missing)
 		require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
 	}
+	file = filepath.Join(dir, "model.Q4_0.GGUF")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	got, err = Resolve(t.Context(), file, Options{})
+	require.NoError(t, err)
+	require.Equal(t, file, got)
+	_, err = Resolve(t.Context(), "model.gguf", Options{})
+	require.ErrorContains(t, err, "there is no file model.gguf")
 }
 
 func TestNames(t *testing.T) {

@@ -58,38 +58,48 @@ FN void attention(const sh_head *a) {
 	}
 }
 
+// Queries are taken a panel at a time: the gradients of keys and values are sums over queries, and a whole panel's are added
+// at once.
 FN void attention_dx(const sh_head *a) {
 	long pitch = SH_PITCH(a->tokens), dim = a->dim;
-	float *kt = a->scratch, *vt = kt + dim * pitch, *p = vt + dim * pitch, *ds = p + SH_QUERIES * pitch;
+	float *kt = a->scratch, *vt = kt + dim * pitch, *p = vt + dim * pitch, *ds = p + SH_PANEL * pitch;
 	transpose(a->k, a->ld, a->tokens, dim, kt, pitch);
 	transpose(a->v, a->ld, a->tokens, dim, vt, pitch);
-	for (long t = 0; t < a->tokens; t++) {
-		memset(a->dk + t * a->lddkv, 0, (size_t)dim * 4);
-		memset(a->dv + t * a->lddkv, 0, (size_t)dim * 4);
-	}
-	for (long i0 = 0; i0 < a->tokens; i0 += SH_QUERIES) {
-		long n = a->tokens - i0 < SH_QUERIES ? a->tokens - i0 : SH_QUERIES, keys = i0 + n;
-		long wide = (keys + VL - 1) / VL * VL;
-		const float *q = a->q + i0 * a->ld, *d_o = a->d_o + i0 * a->ldo, *o = a->o + i0 * a->ldo;
-		product(n, wide, dim, q, a->ld, 1, kt, pitch, p, pitch, 0);
-		product(n, wide, dim, d_o, a->ldo, 1, vt, pitch, ds, pitch, 0);
-		for (long i = 0; i < n; i++) {
-			vf s = {0};
-			for (long d = 0; d < dim; d += VL)
-				s += load_n(d_o + i * a->ldo + d, dim - d) * load_n(o + i * a->ldo + d, dim - d);
-			float delta = sum_v(s), lse = a->lse[i0 + i];
-			float *pr = p + i * pitch, *dr = ds + i * pitch;
-			long seen = i0 + i + 1;
-			for (long j = 0; j < seen; j += VL) {
-				vf e = exp_v(load(pr + j) * a->scale - lse);
-				store(dr + j, e * (load(dr + j) - delta) * a->scale);
-				store(pr + j, e);
+	for (long first = 0; first < a->tokens; first += SH_PANEL) {
+		long panel = a->tokens - first < SH_PANEL ? a->tokens - first : SH_PANEL;
+		const float *q = a->q + first * a->ld, *d_o = a->d_o + first * a->ldo, *o = a->o + first * a->ldo;
+		for (long i0 = 0; i0 < panel; i0 += SH_QUERIES) {
+			long n = panel - i0 < SH_QUERIES ? panel - i0 : SH_QUERIES, keys = first + i0 + n;
+			long wide = (keys + VL - 1) / VL * VL;
+			float *pb = p + i0 * pitch, *db = ds + i0 * pitch;
+			product(n, wide, dim, q + i0 * a->ld, a->ld, 1, kt, pitch, pb, pitch, 0);
+			product(n, wide, dim, d_o + i0 * a->ldo, a->ldo, 1, vt, pitch, db, pitch, 0);
+			for (long i = i0; i < i0 + n; i++) {
+				vf s = {0};
+				for (long d = 0; d < dim; d += VL)
+					s += load_n(d_o + i * a->ldo + d, dim - d) * load_n(o + i * a->ldo + d, dim - d);
+				float delta = sum_v(s), lse = a->lse[first + i];
+				float *pr = p + i * pitch, *dr = ds + i * pitch;
+				long seen = first + i + 1;
+				for (long j = 0; j < seen; j += VL) {
+					vf e = exp_v(load(pr + j) * a->scale - lse);
+					store(dr + j, e * (load(dr + j) - delta) * a->scale);
+					store(pr + j, e);
+				}
+				memset(pr + seen, 0, (size_t)(wide - seen) * 4);
+				memset(dr + seen, 0, (size_t)(wide - seen) * 4);
 			}
-			memset(pr + seen, 0, (size_t)(wide - seen) * 4);
-			memset(dr + seen, 0, (size_t)(wide - seen) * 4);
+			product(n, dim, keys, db, pitch, 1, a->k, a->ld, a->dq + (first + i0) * a->ld, a->ld, 0);
 		}
-		product(n, dim, keys, ds, pitch, 1, a->k, a->ld, a->dq + i0 * a->ld, a->ld, 0);
-		product(keys, dim, n, ds, 1, pitch, q, a->ld, a->dk, a->lddkv, 1);
-		product(keys, dim, n, p, 1, pitch, d_o, a->ldo, a->dv, a->lddkv, 1);
+		// Keys before the panel are seen by all its queries, its own by those from their block on.
+		if (first > 0) {
+			product(first, dim, panel, ds, 1, pitch, q, a->ld, a->dk, a->lddkv, 1);
+			product(first, dim, panel, p, 1, pitch, d_o, a->ldo, a->dv, a->lddkv, 1);
+		}
+		for (long j = 0; j < panel; j += SH_QUERIES) {
+			long n = panel - j < SH_QUERIES ? panel - j : SH_QUERIES, at = j * pitch + first + j;
+			product(n, dim, panel - j, ds + at, 1, pitch, q + j * a->ld, a->ld, a->dk + (first + j) * a->lddkv, a->lddkv, 0);
+			product(n, dim, panel - j, p + at, 1, pitch, d_o + j * a->ldo, a->ldo, a->dv + (first + j) * a->lddkv, a->lddkv, 0);
+		}
 	}
 }

@@ -51,6 +51,7 @@ func TestAttention(t *testing.T) {
 		{Heads{3, 1, 10}, []int{2, 0, 11}},
 		{Heads{2, 1, 32}, []int{26}},
 		{Heads{1, 1, 8}, []int{53}},
+		{Heads{2, 1, 6}, []int{125, 243}}, // rows of several panels
 	} {
 		t.Run(fmt.Sprint(tc), func(t *testing.T) {
 			tokens := 0

@@ -25,12 +25,30 @@ import (
 	"unsafe"
 )
 
-var threads = runtime.NumCPU()
+var threads = runtime.GOMAXPROCS(0)
 
 // OpenBLAS uses one thread a call. Its own threads wait for each other by spinning: they take the processor from our
 // kernels between the products, and on a machine that does other work too a product waits for a thread that has no
 // processor.
 func init() { C.sh_threads(1) }
+
+// pieces are how many pieces a product is cut into whatever the number of threads, or 0 for one a thread.
+var pieces int
+
+// fixedPieces is the number of pieces where results may not depend on the number of threads. More would keep more threads
+// busy, and read the shared side of a product more often.
+const fixedPieces = 4
+
+// SetDeterministic says whether products are cut into a fixed number of pieces. Then their results, to the last bit, do
+// not depend on the number of threads; those of the other kernels never do. It returns what was set before. It must not
+// be called while a kernel runs.
+func SetDeterministic(on bool) (before bool) {
+	before = pieces > 0
+	if pieces = 0; on {
+		pieces = fixedPieces
+	}
+	return before
+}
 
 // Threads is the number of threads that products and kernels use.
 func Threads() int { return threads }
@@ -39,8 +57,9 @@ func Threads() int { return threads }
 func SetThreads(n int) { threads = max(1, n) }
 
 // Gemm computes C = alpha·op(A)·op(B) + beta·C, where op(A) is [m, k], op(B) is [k, n] and C is [m, n]; op transposes
-// when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored. The last bits of the
-// result depend on the number of threads: OpenBLAS sums the edges of a matrix in another order than its middle.
+// when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored. With beta 0, what C held
+// is not read. The last bits of the result depend on the number of pieces (see [SetDeterministic]): OpenBLAS sums the
+// edges of a matrix in another order than its middle.
 func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	if m == 0 || n == 0 {
 		return
@@ -48,7 +67,12 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 	// Threads share the longer side of C in strips that suit OpenBLAS's inner kernels. What is too little work for a
 	// second thread is left whole.
 	const strip, least = 48, 1 << 19
-	grain := 1 + least/max(1, strip*min(m, n)*k)
+	strips, grain := (max(m, n)+strip-1)/strip, 1+least/max(1, strip*min(m, n)*k)
+	cut := pieces
+	if cut == 0 {
+		cut = threads
+	}
+	cut = max(1, min(cut, (strips+grain-1)/grain))
 	product := func(row, rows, column, columns int) {
 		at, bt := row*lda, column
 		if transA {
@@ -59,12 +83,14 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 		}
 		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))
 	}
-	Parallel((max(m, n)+strip-1)/strip, grain, func(from, to int) {
-		from, to = from*strip, min(max(m, n), to*strip)
-		if m >= n {
-			product(from, to-from, 0, n)
-		} else {
-			product(0, m, from, to-from)
+	Parallel(cut, 1, func(from, to int) {
+		for p := from; p < to; p++ {
+			first, last := strips*p/cut*strip, min(max(m, n), strips*(p+1)/cut*strip)
+			if m >= n {
+				product(first, last-first, 0, n)
+			} else {
+				product(0, m, first, last-first)
+			}
 		}
 	})
 }

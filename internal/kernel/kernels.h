@@ -56,9 +56,10 @@ extern const sh_table *sh_kernels;
 const char *sh_choose(const char *most);
 
 // Queries of an attention that are worked on together, and the distance between the rows of its scratch, which holds the
-// transposed keys and values [dim, SH_PITCH] and the scores and their gradients [SH_QUERIES, SH_PITCH].
-enum { SH_QUERIES = 24 };
+// transposed keys and values [dim, SH_PITCH] and, of a panel of such blocks, the scores and their gradients
+// [SH_PANEL, SH_PITCH].
+enum { SH_QUERIES = 24, SH_PANEL = 5 * SH_QUERIES };
 #define SH_PITCH(tokens) (((tokens) + 31) / 32 * 32)
-#define SH_SCRATCH(tokens, dim) ((2 * (dim) + 2 * SH_QUERIES) * SH_PITCH(tokens))
+#define SH_SCRATCH(tokens, dim) ((2 * (dim) + 2 * SH_PANEL) * SH_PITCH(tokens))
 
 #endif

@@ -42,7 +42,7 @@ var places = []place{
 	{step: "curate", stage: "score", dir: "scored"},
 	{step: "curate", stage: "curate", dir: "samples"},
 	{step: "filter", stage: "filter", dir: "kept"},
-	{step: "train", stage: "train", more: []string{"student", "arms", "dropped/arms", "failed/arms"}},
+	{step: "train", stage: "train", more: []string{"student", "student.checkpoints", "student.partial", "arms", "dropped/arms", "failed/arms"}},
 	{step: "eval", more: []string{"evals", "report.html"}},
 }
 

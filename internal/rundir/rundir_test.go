@@ -249,7 +249,7 @@ func TestReset(t *testing.T) {
 		{"candidates", "failed/distill"},
 		{"scored", "samples", "dropped/curate"},
 		{"kept", "dropped/filter"},
-		{"student", "arms", "dropped/train", "dropped/arms"},
+		{"student", "student.checkpoints", "student.partial", "arms", "dropped/train", "dropped/arms"},
 		{"evals", "report.html"},
 	}
 	whole := opened(t, t.TempDir(), config, fanout)

@@ -86,8 +86,8 @@ func loadGGUF(path string) (*Model, error) {
 	if err := checkGGUFLayout(f, m.Params, c); err != nil {
 		return nil, err
 	}
+	allocate(m.Params)
 	for _, p := range m.Params {
-		p.Data = make([]float32, p.Size())
 		t := f.Tensor(ggufName(p.Name))
 		if err := t.Floats(p.Data); err != nil {
 			return nil, err
@@ -96,7 +96,7 @@ func loadGGUF(path string) (*Model, error) {
 			return nil, stillhouse.Invalidf("%s: tensor %s: element %d is %v: the model that was saved had diverged", path, t.Name, i, p.Data[i])
 		}
 		if heads := c.interleaved(p.Name); heads > 0 {
-			p.Data = separate(p.Data, heads, p.Shape[0])
+			copy(p.Data, separate(p.Data, heads, p.Shape[0]))
 		}
 	}
 	return m, nil

@@ -55,12 +55,15 @@ func BenchmarkStep(b *testing.B) {
 		config Config
 		prompt int
 		rows   []int
+		fixed  bool // the same results on any number of threads
 	}{
-		{"demo/16x50", small, 10, repeat(50, 16)},
-		{"SmolLM2-135M/1x256", smollm2, 64, repeat(256, 1)},
-		{"SmolLM2-135M/4x256", smollm2, 64, repeat(256, 4)},
+		{"demo/16x50", small, 10, repeat(50, 16), false},
+		{"SmolLM2-135M/1x256", smollm2, 64, repeat(256, 1), false},
+		{"SmolLM2-135M/4x256", smollm2, 64, repeat(256, 4), false},
+		{"SmolLM2-135M/4x256/deterministic", smollm2, 64, repeat(256, 4), true},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
+			defer kernel.SetDeterministic(kernel.SetDeterministic(bc.fixed))
 			m := New(bc.config, 1, 0.02)
 			batch := randomBatch(rand.New(rand.NewPCG(1, 2)), bc.config, bc.prompt, bc.rows...)
 			g, err := NewGraph(m, len(batch.Tokens))

@@ -15,7 +15,6 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/gguf"
-	"stillhouse/internal/hub"
 )
 
 // SaveOptions say how a model is written.
@@ -23,6 +22,8 @@ type SaveOptions struct {
 	From      string // the directory that the model came from: keys of its config.json and generation_config.json that are not ours are kept; "" for none
 	Tokenizer string // the directory that tokenizer files are copied from; "" is From
 	Dtype     string // float32, bfloat16 or float16; "" is float32
+
+	MaxShardSize int64 // bytes; larger weights are split into shards; 0 never splits
 }
 
 var safetensorsDtype = map[string]string{"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -52,10 +53,10 @@ func (o SaveOptions) Validate() error {
 }
 
 // Save writes a model as a Hugging Face directory that transformers loads: config.json, generation_config.json,
-// model.safetensors and the tokenizer's files. All of it is first written and synced in a directory beside dir. Where
-// dir is not there yet, that directory is renamed: the model is there whole or not at all. Where dir is there, its
-// other files stay, its config.json goes first and the new one comes last, so that a save cut off leaves the old model,
-// the new one, or a directory that says it is none.
+// model.safetensors or its shards, and the tokenizer's files. All of it is first written and synced in a directory beside
+// dir. Where dir is not there yet, that directory is renamed: the model is there whole or not at all. Where dir is there,
+// its other files stay, its config.json goes first and the new one comes last, so that a save cut off leaves the old
+// model, the new one, or a directory that says it is none.
 func Save(m *Model, dir string, opts SaveOptions) (err error) {
 	opts.EnsureDefaults()
 	if err := opts.Validate(); err != nil {
@@ -88,14 +89,7 @@ func writeModel(m *Model, dir string, opts SaveOptions) error {
 	} else if file != "" {
 		opts.From = "" // its metadata has no key that config.json would keep
 	}
-	tensors := make([]hub.FloatTensor, 0, len(m.Params))
-	for _, p := range m.Params {
-		tensors = append(tensors, hub.FloatTensor{Name: p.Name, Shape: p.Shape, Data: p.Data})
-	}
-	err := writeFile(filepath.Join(dir, "model.safetensors"), func(w io.Writer) error {
-		return hub.WriteSafetensors(w, safetensorsDtype[opts.Dtype], tensors)
-	})
-	if err != nil {
+	if err := writeWeights(m.Params, dir, safetensorsDtype[opts.Dtype], opts.MaxShardSize); err != nil {
 		return err
 	}
 	config, err := configJSON(m.Config, opts)
@@ -148,7 +142,26 @@ func copyTokenizer(from, dir string) error {
 			return err
 		}
 	}
-	return nil
+	return copyTemplates(filepath.Join(from, moreTemplates), filepath.Join(dir, moreTemplates))
+}
+
+// moreTemplates is the folder of a model's chat templates besides the default one.
+const moreTemplates = "additional_chat_templates"
+
+func copyTemplates(from, dir string) error {
+	files, err := filepath.Glob(filepath.Join(escapeGlob(from), "*.jinja"))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := copyFile(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
 }
 
 // install puts the files of tmp, which are durable, in the place of dir's.

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"stillhouse/internal/machine"
+)
+
+// A report is all that was measured.
+type report struct {
+	Began   time.Time
+	Machine machine.Description
+	Steps   int
+	Pairs   []pair
+}
+
+// Billions of parameters: those of the products of the layers, and those of the head, which is tied.
+const (
+	smollm2Layers, smollm2Head = 0.106169, 0.028312
+	qwen3Layers, qwen3Head     = 0.440402, 0.155582
+)
+
+// share is the part of the machine's rate of products that a training's products use: 6 FLOPs a parameter and token, and
+// for the head 6 a parameter and trained token. With LoRA it is 4, as frozen weights have no gradient.
+func share(m measurement, qwen3, lora bool) float64 {
+	layers, head, times := smollm2Layers, smollm2Head, 6.0
+	if qwen3 {
+		layers, head = qwen3Layers, qwen3Head
+	}
+	if lora {
+		times = 4
+	}
+	return times * (layers*float64(m.Tokens) + head*float64(m.Labels)) / m.Wall / m.GEMM
+}
+
+// median is the middle of the values that of gives for the pairs of a case, NaN when it did not run.
+func (r report) median(name string, of func(pair) float64) float64 {
+	var all []float64
+	for _, p := range r.Pairs {
+		if p.Case == name {
+			all = append(all, of(p))
+		}
+	}
+	if len(all) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(all)
+	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+}
+
+// object is the benchmark's last line.
+func (r report) object() map[string]any {
+	out := map[string]any{"machine": r.Machine, "date": r.Began.Format(time.DateOnly), "threads": threads, "updates": r.Steps}
+	set := func(key string, v float64, digits int) {
+		if !math.IsNaN(v) {
+			scale := math.Pow10(digits)
+			out[key] = math.Round(v*scale) / scale
+		}
+	}
+	for _, c := range cases {
+		lora := strings.Contains(c.keys, "peft")
+		set("tokens_per_s_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.TokensPerS }), 1)
+		set("peak_mib_"+c.name, r.median(c.name, func(p pair) float64 { return float64(p.Ours.PeakMiB) }), 0)
+		set("gemm_share_"+c.name, r.median(c.name, func(p pair) float64 { return share(p.Ours, c.qwen3, lora) }), 3)
+		set("planned_mib_"+c.name, r.median(c.name, func(p pair) float64 { return float64(p.Ours.PlannedMiB) }), 0)
+		set("planned_s_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.PlannedS }), 1)
+		set("seconds_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.Seconds }), 1)
+		for _, peer := range c.peers {
+			set("ratio_"+peer, r.median(c.name, func(p pair) float64 { return p.Ours.TokensPerS / p.Peers[peer].TokensPerS }), 2)
+			set("ratio_cpu_"+peer, r.median(c.name, func(p pair) float64 { return perCPU(p.Ours) / perCPU(p.Peers[peer]) }), 2)
+			set("peer_tokens_per_s_"+peer, r.median(c.name, func(p pair) float64 { return p.Peers[peer].TokensPerS }), 1)
+			set("peer_peak_mib_"+peer, r.median(c.name, func(p pair) float64 { return float64(p.Peers[peer].PeakMiB) }), 0)
+		}
+	}
+	for short, long := range map[string]string{"full": "full_bs1x8", "lora": "lora_bs1x8"} {
+		for _, kind := range []string{"gemm_share_", "peak_mib_", "peer_peak_mib_"} {
+			if v, ok := out[kind+long]; ok {
+				out[kind+short] = v
+			}
+		}
+	}
+	return out
+}
+
+func perCPU(m measurement) float64 { return float64(m.Tokens) / m.CPU }
+
+// page is the benchmark's page.
+func (r report) page(object string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Training beside Python, %s\n\n", r.Began.Format(time.DateOnly))
+	fmt.Fprintf(&b, "Made by `make bench-train`. %s, %d cores, %s, %d MiB of memory; %d threads; bare fp32 product %.0f GFLOP/s.\n", r.Machine.CPU, r.Machine.Cores,
+		r.Machine.Instructions, r.Machine.MemoryMiB, threads, r.Machine.GEMM)
+	fmt.Fprintf(&b, "SmolLM2-135M, the first 32 rows of GSM8K, loss on the completion, fp32; %d updates after one that is not counted. Runs of a pair follow each\n", r.Steps)
+	b.WriteString("other, who goes first alternates; the ratio is the median of the pairs'. Tokens are those that are not padding. A processor-second is one of all\nthreads together: where other programs run, the ratio by it is the steadier one.\n\n")
+	b.WriteString("| case | peer | pairs | ours, tokens/s | peer | ratio | ratio by processor time | ours, MiB | peer |\n|---|---|---|---|---|---|---|---|---|\n")
+	o := r.object()
+	for _, c := range cases {
+		for _, peer := range c.peers {
+			if o["ratio_"+peer] == nil {
+				continue
+			}
+			fmt.Fprintf(&b, "| %s | %s | %d | %v | %v | %v | %v | %v | %v |\n", c.name, peer, r.count(c.name), o["tokens_per_s_"+c.name], o["peer_tokens_per_s_"+peer],
+				o["ratio_"+peer], o["ratio_cpu_"+peer], o["peak_mib_"+c.name], o["peer_peak_mib_"+peer])
+		}
+	}
+	b.WriteString("\nWhat the planner said, and the share of the machine's rate of products that the products of whole updates reach (6 FLOPs a parameter and token,\nthe head's by trained token; 4 with LoRA):\n\n")
+	b.WriteString("| case | tokens/s | share | peak, MiB | planned | whole training, s | planned |\n|---|---|---|---|---|---|---|\n")
+	for _, c := range cases {
+		if o["tokens_per_s_"+c.name] != nil {
+			fmt.Fprintf(&b, "| %s | %v | %v | %v | %v | %v | %v |\n", c.name, o["tokens_per_s_"+c.name], o["gemm_share_"+c.name], o["peak_mib_"+c.name], o["planned_mib_"+c.name],
+				o["seconds_"+c.name], o["planned_s_"+c.name])
+		}
+	}
+	b.WriteString("\nThe pairs:\n\n| case | who | tokens/s | tokens a processor-second | MiB |\n|---|---|---|---|---|\n")
+	for _, p := range r.Pairs {
+		fmt.Fprintf(&b, "| %s | ours | %.1f | %.1f | %d |\n", p.Case, p.Ours.TokensPerS, perCPU(p.Ours), p.Ours.PeakMiB)
+		for _, name := range slices.Sorted(maps.Keys(p.Peers)) {
+			m := p.Peers[name]
+			fmt.Fprintf(&b, "| %s | %s | %.1f | %.1f | %d |\n", p.Case, name, m.TokensPerS, perCPU(m), m.PeakMiB)
+		}
+	}
+	fmt.Fprintf(&b, "\nThe last line:\n\n```json\n%s\n```\n", object)
+	return b.String()
+}
+
+// count is the number of pairs of a case.
+func (r report) count(name string) (n int) {
+	for _, p := range r.Pairs {
+		if p.Case == name {
+			n++
+		}
+	}
+	return n
+}

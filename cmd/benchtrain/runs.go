@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"stillhouse/internal/machine"
+)
+
+// A measurement is what one run says of its measured updates.
+type measurement struct {
+	Tokens     int64   `json:"tokens"`
+	Labels     int64   `json:"labels"`
+	Wall       float64 `json:"wall_s"`
+	CPU        float64 `json:"cpu_s"` // of the process, in the measured updates
+	TokensPerS float64 `json:"tokens_per_s"`
+	PeakMiB    int64   `json:"peak_mib"`
+	GEMM       float64 `json:"-"` // GFLOP/s of bare products, before and after
+
+	PlannedMiB int64   `json:"-"` // what `stillhouse plan` said
+	PlannedS   float64 `json:"-"`
+	Seconds    float64 `json:"-"` // of the whole training
+}
+
+// peer runs one configuration of bench/peer_train.py.
+func (b bench) peer(ctx context.Context, config string) (m measurement, err error) {
+	out, _, err := b.command(ctx, b.python, "bench/peer_train.py", "--data", b.rows, "--model", b.smollm2, "--config", config,
+		"--steps", strconv.Itoa(b.steps), "--threads", strconv.Itoa(threads))
+	if err != nil {
+		return m, fmt.Errorf("peer: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &m); err != nil {
+		return m, fmt.Errorf("peer: its last line is not JSON: %w", err)
+	}
+	return m, nil
+}
+
+// ours plans and runs a training with the program as users have it, and reads its log.
+func (b bench) ours(ctx context.Context, c benchCase) (m measurement, err error) {
+	config := filepath.Join(b.work, c.name+".yaml")
+	if err := os.WriteFile(config, []byte(b.config(c)), 0o644); err != nil {
+		return m, err
+	}
+	before := machine.MeasureGEMM(time.Second / 2)
+	out, _, err := b.command(ctx, b.program, "plan", config, "--json")
+	if err != nil {
+		return m, err
+	}
+	var plan struct {
+		PeakMiB int64   `json:"peak_mib"`
+		Seconds float64 `json:"seconds"`
+	}
+	if err := json.Unmarshal([]byte(out), &plan); err != nil {
+		return m, fmt.Errorf("plan: its output is not JSON: %w", err)
+	}
+	dir := filepath.Join(b.work, c.name)
+	if err := os.RemoveAll(dir); err != nil {
+		return m, err
+	}
+	out, cpu, peak, err := b.watched(ctx, filepath.Join(dir, "student.partial", "log.jsonl"), b.program, "train", config, "--runs", b.work, "--json")
+	if err != nil {
+		return m, err
+	}
+	var result struct {
+		Tokens        int64   `json:"tokens"`
+		TrainedTokens int64   `json:"trained_tokens"`
+		Seconds       float64 `json:"seconds"`
+	}
+	if err := json.Unmarshal([]byte(out), &result); err != nil {
+		return m, fmt.Errorf("train: its output is not JSON: %w", err)
+	}
+	if m, err = readLog(filepath.Join(dir, "student", "log.jsonl")); err != nil {
+		return m, err
+	}
+	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = cpu, peak, plan.PeakMiB, plan.Seconds, result.Seconds
+	m.Labels = m.Tokens * result.TrainedTokens / max(1, result.Tokens)
+	m.GEMM = (before + machine.MeasureGEMM(time.Second/2)) / 2
+	return m, os.RemoveAll(dir)
+}
+
+// readLog takes the measured updates from a log: all but the first.
+func readLog(path string) (m measurement, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	var seen int64
+	for line := range strings.Lines(string(text)) {
+		var l struct {
+			Step       int     `json:"step"`
+			NumTokens  int64   `json:"num_tokens"`
+			TokensPerS float64 `json:"tokens_per_s"`
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			return m, fmt.Errorf("%s: %w", path, err)
+		}
+		if l.Step > 1 {
+			m.Tokens += l.NumTokens - seen
+			m.Wall += float64(l.NumTokens-seen) / l.TokensPerS
+		}
+		seen = l.NumTokens
+	}
+	m.TokensPerS = float64(m.Tokens) / m.Wall
+	return m, nil
+}

@@ -77,6 +77,7 @@ type Options struct {
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
 	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`
+	Deterministic         bool   `yaml:"deterministic" json:"deterministic" doc:"Give the same weights and log to the last bit on any number of threads."`
 	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: activations are kept, never computed again."`
 }
 

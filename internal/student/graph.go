@@ -28,7 +28,7 @@ func NewGraph(m *Model, tokens int) (*Graph, error) {
 		return nil, stillhouse.Invalidf("graph: %d tokens a micro-batch: at least 1 is needed", tokens)
 	}
 	g := &Graph{model: m, grads: slab(m.Params)}
-	b, loss, err := g.build(tokens)
+	b, loss, err := g.build(tokens, new(memory))
 	if err != nil {
 		return nil, fmt.Errorf("building the training graph: %w", err)
 	}
@@ -44,9 +44,11 @@ func NewGraph(m *Model, tokens int) (*Graph, error) {
 
 // build makes the graph and its gradients. gorgonia tells nodes apart by a hash of 32 bits: should two be the same, it is
 // built again with other names.
-func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
+func (g *Graph) build(tokens int, from *memory) (*builder, *gorgonia.Node, error) {
+	begun := *from
 	for salt := 0; ; salt++ {
-		b := newBuilder(g.model, tokens, g.grads, salt)
+		from.taken = begun.taken
+		b := newBuilder(g.model, tokens, g.grads, salt, from)
 		states := b.states()
 		if b.err != nil {
 			return nil, nil, b.err
@@ -61,7 +63,7 @@ func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
 		if b.collision() {
 			continue
 		}
-		_, err := plan(b.graph, nil)
+		err := plan(b.graph, nil, from)
 		return b, loss, err
 	}
 }

@@ -48,10 +48,10 @@ type builder struct {
 	err    error
 }
 
-func newBuilder(m *Model, tokens int, grads [][]float32, salt int) *builder {
+func newBuilder(m *Model, tokens int, grads [][]float32, salt int, from *memory) *builder {
 	c := m.Config
 	b := &builder{
-		shared: &shared{config: c, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
+		shared: &shared{config: c, memory: from, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
 		model:  m, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, salt: salt,
 	}
 	b.rotation = kernel.NewRotation(tokens, c.Frequencies())

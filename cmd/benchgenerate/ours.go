@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,20 +16,6 @@ import (
 
 // questions are those of the course, asked one by one and, eight of them, together.
 var questions = []string{"Give me an 1-sentence introduction of LLM.", "Calculate 1+1-1", "What's the difference between thread and process?"}
-
-// A measurement is one line of what ours or a peer prints.
-type measurement struct {
-	Engine string  `json:"engine"`
-	Type   string  `json:"dtype"`
-	What   string  `json:"what"` // one-by-one, batch-8 or prefill-512
-	TokS   float64 `json:"tok_s"`
-	// DecodeTokS leaves out the time to the first token.
-	DecodeTokS float64 `json:"decode_tok_s,omitempty"`
-	// BytesS is tokens/s one by one times what a token reads of the weights.
-	BytesS float64 `json:"bytes_s,omitempty"`
-	// MemoryS is what a plain reading of memory gave on all threads, right before.
-	MemoryS float64 `json:"memory_bytes_s,omitempty"`
-}
 
 // measureOurs generates as the peers do: always `fresh` new tokens, greedily, with the chat template.
 func measureOurs(ctx context.Context, dir string, weights student.Weights, fresh int, out io.Writer) error {
@@ -82,17 +69,21 @@ func measureOurs(ctx context.Context, dir string, weights student.Weights, fresh
 		if what == "batch-8" {
 			n, run = 8, together
 		}
-		first, err := timed(func() error { return run(1) })
+		first, _, err := timed(func() error { return run(1) })
 		if err != nil {
 			return err
 		}
-		whole, err := timed(func() error { return run(fresh) })
+		whole, cpu, err := timed(func() error { return run(fresh) })
 		if err != nil {
 			return err
 		}
-		line := measurement{Engine: "stillhouse", Type: string(weights), What: what, TokS: float64(n*fresh) / whole, DecodeTokS: float64(n*(fresh-1)) / (whole - first)}
-		if n == len(prompts) {
-			line.MemoryS, line.BytesS = memory, line.DecodeTokS*float64(g.WeightBytes())
+		line := measurement{Engine: "stillhouse", Type: string(weights), What: what, Tokens: n * fresh, CPUS: cpu, TokS: float64(n*fresh) / whole, DecodeTokS: float64(n*(fresh-1)) / (whole - first)}
+		if what == "one-by-one" {
+			after, err := kernel.ReadBandwidth(512<<20, 3)
+			if err != nil {
+				return err
+			}
+			line.MemoryS, line.BytesS = max(memory, after), line.DecodeTokS*float64(g.WeightBytes())
 		}
 		if err := say.Encode(line); err != nil {
 			return err
@@ -102,15 +93,16 @@ func measureOurs(ctx context.Context, dir string, weights student.Weights, fresh
 	for i := range long {
 		long[i] = int32(3 + i*7919%(m.Config.VocabSize-3))
 	}
-	seconds, err := timed(func() error { return ask(long, 1) })
+	wall, cpu, err := timed(func() error { return ask(long, 1) })
 	if err != nil {
 		return err
 	}
-	return say.Encode(measurement{Engine: "stillhouse", Type: string(weights), What: "prefill-512", TokS: float64(len(long)) / seconds})
+	return say.Encode(measurement{Engine: "stillhouse", Type: string(weights), What: "prefill-512", Tokens: len(long), CPUS: cpu, TokS: float64(len(long)) / wall})
 }
 
-func timed(run func() error) (float64, error) {
-	begun := time.Now()
-	err := run()
-	return time.Since(begun).Seconds(), err
+// timed returns the seconds that passed and those that all threads worked.
+func timed(run func() error) (wall, cpu float64, err error) {
+	begun, worked := time.Now(), processorTime(os.Getpid())
+	err = run()
+	return time.Since(begun).Seconds(), processorTime(os.Getpid()) - worked, err
 }

@@ -211,13 +211,13 @@ func (t *trainer) step(w Window) (stop bool, err error) {
 // update makes one update and logs it.
 func (t *trainer) update(w Window) error {
 	labels := w.labels(t.examples)
-	stats, tokens, err := t.gradients(w, labels)
+	own := tally{Updates: 1, since: t.hooks.Now()}
+	stats, tokens, loss, err := t.gradients(w)
 	if err != nil {
 		return err
 	}
-	own := tally{Updates: 1, Tokens: tokens, since: t.hooks.Now()}
+	own.Tokens, own.Loss = tokens, loss
 	for _, s := range stats {
-		own.Loss += s.Loss / float64(max(1, labels))
 		own.add(s)
 	}
 	norm := Norm(t.graph.Gradients())
@@ -264,29 +264,33 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 	return t.hooks.Line(line)
 }
 
-// gradients leaves the gradient of the window's loss in the graph. It returns the sums over each micro-batch, and the
-// number of tokens.
-func (t *trainer) gradients(w Window, labels int) (stats []student.Stats, tokens int64, err error) {
+// gradients leaves the gradient of the window's loss in the graph. It returns the sums over each micro-batch, the number
+// of tokens, and the loss.
+func (t *trainer) gradients(w Window) (stats []student.Stats, tokens int64, loss float64, err error) {
 	t.graph.ZeroGradients()
 	stats = make([]student.Stats, len(w.Batches))
-	for _, p := range passes(w, t.examples, t.size) {
-		rows, err := t.graph.AccumulateRows(p.batch, 1/float64(max(1, labels)))
-		if err != nil {
-			return nil, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)
-		}
-		var bad []int
-		for i, s := range rows {
-			if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
-				bad = append(bad, p.rows[i])
+	for _, part := range t.options.shares(w, t.examples) {
+		scale := 1 / max(1, part.divisor)
+		for _, p := range passes(part.Window, t.examples, t.size) {
+			rows, err := t.graph.AccumulateRows(p.batch, scale)
+			if err != nil {
+				return nil, 0, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)
 			}
-			stats[p.of[i]].Add(s)
+			var bad []int
+			for i, s := range rows {
+				if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+					bad = append(bad, p.rows[i])
+				}
+				loss += s.Loss * scale
+				stats[part.first+p.of[i]].Add(s)
+			}
+			if bad != nil {
+				return nil, 0, 0, stillhouse.Invalidf("the loss of %s is not a number: lower learning_rate, or look at these rows", t.names(bad))
+			}
+			tokens += int64(len(p.batch.Tokens))
 		}
-		if bad != nil {
-			return nil, 0, stillhouse.Invalidf("the loss of %s is not a number: lower learning_rate, or look at these rows", t.names(bad))
-		}
-		tokens += int64(len(p.batch.Tokens))
 	}
-	return stats, tokens, nil
+	return stats, tokens, loss, nil
 }
 
 // rows are all rows of a window.

@@ -22,7 +22,6 @@ type UI struct {
 	Color    bool // and colours
 }
 
-// training is the UI of a training.
 // training is the interface of a training, with the channel that asks for a checkpoint.
 func (u UI) training(checkpoint <-chan os.Signal) train.UI {
 	return train.UI{Out: u.Out, Terminal: u.Terminal, Color: u.Color, Checkpoint: checkpoint}

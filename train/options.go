@@ -65,6 +65,9 @@ type Options struct {
 	LoggingStrategy  string  `yaml:"logging_strategy" json:"logging_strategy" doc:"When to log: steps, epoch or no."`
 	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
 	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
+	ReportTo         Reports `yaml:"report_to" json:"report_to" doc:"What is told of the training beside log.jsonl: tensorboard, prometheus, a list of them, or none."`
+	LoggingDir       string  `yaml:"logging_dir" json:"logging_dir" doc:"Where TensorBoard's event files go; by default the folder tensorboard beside the student."`
+	MetricsAddress   string  `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the student is trained; other machines can ask an address that is not a loopback one."`
 
 	SaveStrategy           string  `yaml:"save_strategy" json:"save_strategy" doc:"When to write a checkpoint by itself: steps, epoch, best (after an evaluation that is the best so far) or no. Ctrl-C and SIGUSR1 write one in any case."`
 	SaveSteps              float64 `yaml:"save_steps" json:"save_steps" doc:"Updates from one checkpoint to the next; below 1 a share of all updates."`
@@ -111,6 +114,7 @@ func (o *Options) EnsureDefaults() {
 	ensure(&o.TruncationMode, "keep_start")
 	ensure(&o.DatasetTextField, "text")
 	ensure(&o.LoggingSteps, 10)
+	ensure(&o.MetricsAddress, "127.0.0.1:9464")
 	point(&o.Seed, 42)
 	ensure(&o.TrainSamplingStrategy, "random")
 	point(&o.GradientCheckpointing, true)
@@ -194,6 +198,9 @@ func (o Options) Validate() error {
 		}
 	}
 	if err := o.validateMeaning(); err != nil {
+		return err
+	}
+	if err := o.validateReports(); err != nil {
 		return err
 	}
 	return o.validateIntervals()

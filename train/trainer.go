@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"stillhouse"
+	"stillhouse/internal/machine"
 	"stillhouse/internal/student"
 )
 
@@ -35,6 +36,9 @@ type Hooks struct {
 	Line func(Line) error     // every logging_steps
 	Eval func(EvalLine) error // after each evaluation
 	Now  func() time.Time     // the clock, by default the machine's
+
+	GEMM   float64                       // the machine's rate of bare products in GFLOP/s, for the log; 0 leaves it out
+	Memory func() (resident, peak int64) // what the process holds, in bytes, by default as the kernel says
 }
 
 func (h *Hooks) ensureDefaults() {
@@ -52,6 +56,9 @@ func (h *Hooks) ensureDefaults() {
 	}
 	if h.Now == nil {
 		h.Now = time.Now
+	}
+	if h.Memory == nil {
+		h.Memory = func() (resident, peak int64) { return machine.Resident(), machine.Peak() }
 	}
 }
 
@@ -144,6 +151,7 @@ func (g Training) start() (*trainer, error) {
 		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
 		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),
 		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, params), plan: plan,
+		work:  newWork(g.Model, params),
 		began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
 	}
 	t.Tally.since = t.began
@@ -175,6 +183,7 @@ type trainer struct {
 	evaluations interval
 	saves       interval
 	began       time.Time
+	work        work
 }
 
 // step makes one update, and evaluates and saves when it is time. It says whether the training ends here.
@@ -216,7 +225,7 @@ func (t *trainer) update(w Window) error {
 	if err != nil {
 		return err
 	}
-	own.Tokens, own.Loss = tokens, loss
+	own.Tokens, own.Labels, own.Loss = tokens, int64(labels), loss
 	for _, s := range stats {
 		own.add(s)
 	}
@@ -236,6 +245,7 @@ func (t *trainer) update(w Window) error {
 	t.Tally.Updates++
 	t.Tally.Loss += own.Loss
 	t.Tally.Tokens += tokens
+	t.Tally.Labels += own.Labels
 	t.Epoch = w.Epoch
 	t.Result.add(w.Update, own.Loss, tokens, labels, t.Logged)
 	return t.log(w, line, own)
@@ -244,9 +254,9 @@ func (t *trainer) update(w Window) error {
 // log reports an update, and writes a line when it is time for one.
 func (t *trainer) log(w Window, line Line, own tally) error {
 	now := t.hooks.Now()
-	line.NumTokens = t.Result.Tokens
+	line.NumTokens, line.NumTrainedTokens = t.Result.Tokens, t.Result.TrainedTokens
 	line.Left = time.Duration(float64(now.Sub(t.began)) / float64(line.Step) * float64(line.Steps-line.Step))
-	own.line(&line, now)
+	own.line(&line)
 	line.TokensPerS = rate(t.Result.Tokens, now.Sub(t.began))
 	if err := t.hooks.Step(line); err != nil {
 		return err
@@ -254,7 +264,8 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 	if !t.lines.due(w) && !(t.options.LoggingFirstStep && line.Step == 1) {
 		return nil
 	}
-	t.Tally.line(&line, now)
+	t.Tally.line(&line)
+	line.Pace = t.pace(t.Tally, now)
 	if !t.Logged {
 		t.Result.LossFirst = line.Loss
 	}

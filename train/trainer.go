@@ -280,9 +280,12 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 func (t *trainer) gradients(w Window) (stats []student.Stats, tokens int64, loss float64, err error) {
 	t.graph.ZeroGradients()
 	stats = make([]student.Stats, len(w.Batches))
+	n := 0 // passes
 	for _, part := range t.options.shares(w, t.examples) {
 		scale := 1 / max(1, part.divisor)
 		for _, p := range passes(part.Window, t.examples, t.size) {
+			t.graph.Seed(uint64(*t.options.Seed)<<32 ^ uint64(w.Update)<<12 ^ uint64(n)) // of dropout: the same however the training got here
+			n++
 			rows, err := t.graph.AccumulateRows(p.batch, scale)
 			if err != nil {
 				return nil, 0, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)

@@ -8,21 +8,22 @@ import (
 	"stillhouse/internal/export"
 	"stillhouse/internal/gguf"
 	"stillhouse/internal/rundir"
+	"stillhouse/internal/student"
 )
 
 // ExportModel writes a model, by its directory, its GGUF file or its name on the Hub, or the student of a run, in the
 // format of another program. What was written is read back and compared before the directory is there.
 func ExportModel(ctx context.Context, model, dir string, o export.Options) (*export.Report, error) {
 	path := model
-	if student := filepath.Join(model, "student"); exists(filepath.Join(model, rundir.ConfigFile)) && exists(filepath.Join(student, "config.json")) {
-		path = student
+	if dir := filepath.Join(model, "student"); exists(filepath.Join(model, rundir.ConfigFile)) && (student.IsModel(dir) || student.IsAdapter(dir)) {
+		path = dir
 	}
 	l, err := loadWeights(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	return export.Write(ctx, export.Model{Name: modelName(model), Dir: l.dir, Weights: l.model, Tokenizer: l.tokenizer}, dir, o)
+	return export.Write(ctx, export.Model{Name: modelName(model), Dir: l.dir, Weights: l.model, Tokenizer: l.tokenizer, TokenizerDir: l.tokens}, dir, o)
 }
 
 // modelName is what an export of a model is called: the last part of its path, for a run's student that of the run.

@@ -17,14 +17,17 @@ import (
 
 // loaded is a model that can be asked.
 type loaded struct {
-	dir       string
+	dir       string // of the model; of an adapter's base
+	adapter   string // the adapter's directory, "" for a model
+	tokens    string // the directory of the tokenizer
 	tokenizer *chat.Tokenizer
 	model     *student.Model
 	generator *student.Generator
 	stop      []int32 // the tokens that end an answer
 }
 
-// loadModel loads a model by its directory, its GGUF file or its name on the Hub.
+// loadModel loads a model by its directory, its GGUF file or its name on the Hub. A directory that is an adapter is its
+// base with the adapter merged.
 func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
 	l, err := loadWeights(ctx, nameOrPath)
 	if err != nil {
@@ -40,19 +43,27 @@ func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := chat.Load(dir)
+	l := &loaded{}
+	l.model, l.dir, err = student.OpenStudent(dir, func(base string) (string, error) { return hub.Resolve(ctx, base, hub.Options{}) })
+	if err == nil {
+		l.model, err = l.model.Merged()
+	}
 	if err != nil {
 		return nil, err
 	}
-	m, err := student.Load(dir)
-	if err == nil && int(tok.MaxID()) >= m.Config.VocabSize {
-		err = stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", dir, tok.MaxID(), m.Config.VocabSize)
+	if dir != l.dir {
+		l.adapter = dir
 	}
-	if err != nil {
-		_ = tok.Close()
+	l.tokens = student.TokenizerDir(dir, l.dir)
+	if l.tokenizer, err = chat.Load(l.tokens); err != nil {
 		return nil, err
 	}
-	return &loaded{dir: dir, tokenizer: tok, model: m, stop: stopTokens(m, tok)}, nil
+	if last, size := int(l.tokenizer.MaxID()), l.model.Config.VocabSize; last >= size {
+		_ = l.tokenizer.Close()
+		return nil, stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", l.tokens, last, size)
+	}
+	l.stop = stopTokens(l.model, l.tokenizer)
+	return l, nil
 }
 
 func (l *loaded) Close() error {
@@ -156,7 +167,7 @@ const embeddedModels = "testdata/models"
 // embedded finds the model that `endpoint: embedded` names: a directory, one that comes with the program, or a name on
 // the Hub.
 func embedded(name string) string {
-	if _, err := os.Stat(filepath.Join(name, "config.json")); err == nil {
+	if student.IsModel(name) || student.IsAdapter(name) {
 		return name
 	}
 	for _, root := range append([]string{"."}, besideProgram()...) {

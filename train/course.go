@@ -224,7 +224,11 @@ func (s *Student) size() string {
 	for _, p := range s.Model.Params {
 		n += len(p.Data)
 	}
-	return fmt.Sprintf("%s, %.1f million parameters", s.Model.Config.Architecture, float64(n)/1e6)
+	text := fmt.Sprintf("%s, %.1f million parameters", s.Model.Config.Architecture, float64(n)/1e6)
+	if a := s.Model.Adapter; a != nil {
+		text += "; " + describeAdapter(a)
+	}
+	return text
 }
 
 // show prints rows as a table.

@@ -19,6 +19,9 @@ type Options struct {
 	AskKwargs   map[string]any `yaml:"ask_kwargs" json:"ask_kwargs" doc:"Variables of the chat template when the student is asked: by the questions, and in the evaluation. Rows must be trained with the same context."`
 	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
 
+	PEFT        *PEFT  `yaml:"peft,omitempty" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
+	InitAdapter string `yaml:"init_adapter" json:"init_adapter" doc:"The same as peft.init_adapter."`
+
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`
 	NumTrainEpochs            float64  `yaml:"num_train_epochs" json:"num_train_epochs" doc:"How often all rows are visited; a fraction ends within an epoch."`
 	MaxSteps                  int      `yaml:"max_steps" json:"max_steps" doc:"Number of updates, in place of num_train_epochs when it is above 0."`
@@ -112,6 +115,7 @@ func (o *Options) EnsureDefaults() {
 	ensure(&o.TrainSamplingStrategy, "random")
 	point(&o.GradientCheckpointing, true)
 	o.ensureIntervals()
+	o.ensureAdapter()
 }
 
 func ensure[T comparable](v *T, otherwise T) {
@@ -131,6 +135,9 @@ func point[T any](v **T, otherwise T) {
 func (o Options) Validate() error {
 	if o.Student == "" {
 		return options.Wrongf("student", "is missing: name the model to train, a directory or a name on the Hub")
+	}
+	if err := o.checkAdapter(); err != nil {
+		return err
 	}
 	for _, c := range []struct {
 		key   string

@@ -137,7 +137,8 @@ func Known(key string) bool {
 // fields are the keys of [Options].
 func fields() (keys []string) {
 	for f := range reflect.TypeFor[Options]().Fields() {
-		keys = append(keys, f.Tag.Get("yaml"))
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		keys = append(keys, name)
 	}
 	return keys
 }

@@ -280,7 +280,8 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 func (t *trainer) gradients(w Window, labels int) (stats []student.Stats, tokens int64, err error) {
 	t.graph.ZeroGradients()
 	stats = make([]student.Stats, len(w.Batches))
-	for _, p := range passes(w, t.examples, t.size) {
+	for i, p := range passes(w, t.examples, t.size) {
+		t.graph.Seed(uint64(*t.options.Seed)<<32 ^ uint64(w.Update)<<12 ^ uint64(i)) // of dropout: the same however the training got here
 		rows, err := t.graph.AccumulateRows(p.batch, 1/float64(max(1, labels)))
 		if err != nil {
 			return nil, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)

@@ -89,6 +89,8 @@ type Model struct {
 	Dir       string // where it was read from: a Hugging Face directory or a GGUF file
 	Weights   *student.Model
 	Tokenizer *chat.Tokenizer
+
+	TokenizerDir string // where the tokenizer's files were read from; "" is Dir
 }
 
 // A Report is what is known of an export; it is stored beside it.
@@ -151,7 +153,7 @@ func write(ctx context.Context, m Model, dir string, o Options) (_ *Report, err 
 	round := func() error { return roundFloats(m.Weights, long[o.Dtype]) }
 	switch o.Format {
 	case Safetensors:
-		err = student.Save(m.Weights, tmp, student.SaveOptions{From: m.Dir, Dtype: long[o.Dtype], MaxShardSize: o.MaxShardSize})
+		err = student.Save(m.Weights, tmp, student.SaveOptions{From: m.Dir, Tokenizer: m.TokenizerDir, Dtype: long[o.Dtype], MaxShardSize: o.MaxShardSize})
 	case GGUF:
 		back, round, err = writeGGUF(m, tmp, o, r)
 	}

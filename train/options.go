@@ -19,7 +19,7 @@ type Options struct {
 	AskKwargs   map[string]any `yaml:"ask_kwargs" json:"ask_kwargs" doc:"Variables of the chat template when the student is asked: by the questions, and in the evaluation. Rows must be trained with the same context."`
 	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
 
-	PEFT        *PEFT  `yaml:"peft,omitempty" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
+	PEFT        *PEFT  `yaml:"peft" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
 	InitAdapter string `yaml:"init_adapter" json:"init_adapter" doc:"The same as peft.init_adapter."`
 
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`

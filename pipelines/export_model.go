@@ -7,7 +7,6 @@ import (
 
 	"stillhouse/internal/export"
 	"stillhouse/internal/gguf"
-	"stillhouse/internal/rundir"
 	"stillhouse/internal/student"
 )
 
@@ -15,8 +14,8 @@ import (
 // format of another program. What was written is read back and compared before the directory is there.
 func ExportModel(ctx context.Context, model, dir string, o export.Options) (*export.Report, error) {
 	path := model
-	if dir := filepath.Join(model, "student"); exists(filepath.Join(model, rundir.ConfigFile)) && (student.IsModel(dir) || student.IsAdapter(dir)) {
-		path = dir
+	if own := filepath.Join(model, "student"); !isStudent(model) && isStudent(own) {
+		path = own
 	}
 	l, err := loadWeights(ctx, path)
 	if err != nil {
@@ -26,14 +25,17 @@ func ExportModel(ctx context.Context, model, dir string, o export.Options) (*exp
 	return export.Write(ctx, export.Model{Name: modelName(model), Dir: l.dir, Weights: l.model, Tokenizer: l.tokenizer, TokenizerDir: l.tokens}, dir, o)
 }
 
+// isStudent says whether a directory is a model or an adapter.
+func isStudent(dir string) bool { return student.IsModel(dir) || student.IsAdapter(dir) }
+
 // modelName is what an export of a model is called: the last part of its path, for a run's student that of the run.
 func modelName(model string) string {
 	path := filepath.Clean(model)
 	if abs, err := filepath.Abs(path); err == nil && exists(path) {
 		path = abs
 	}
-	if run := filepath.Dir(path); filepath.Base(path) == "student" && exists(filepath.Join(run, rundir.ConfigFile)) {
-		path = run
+	if filepath.Base(path) == "student" {
+		path = filepath.Dir(path)
 	}
 	name := filepath.Base(path)
 	if gguf.IsFile(name) {

@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -33,11 +34,14 @@ func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.model, err = l.model.Merged(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{})
 	return l, nil
 }
 
-// loadWeights loads a model that is not to be asked.
+// loadWeights loads a model that is not to be asked, with its adapter apart.
 func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	dir, err := hub.Resolve(ctx, nameOrPath, hub.Options{})
 	if err != nil {
@@ -45,9 +49,6 @@ func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	}
 	l := &loaded{}
 	l.model, l.dir, err = student.OpenStudent(dir, func(base string) (string, error) { return hub.Resolve(ctx, base, hub.Options{}) })
-	if err == nil {
-		l.model, err = l.model.Merged()
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"stillhouse"
@@ -111,6 +112,7 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	if g.Rows, g.Eval, err = s.sides(ctx, examples); err != nil {
 		return Result{}, err
 	}
+	debug.FreeOSMemory() // what reading and encoding left lying
 	partial := dir + ".partial"
 	log, err := g.prepare(dir, partial, m)
 	if err != nil {
@@ -123,12 +125,13 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	}
 	defer r.close()
 	g.Hooks = Hooks{
-		Now:  ui.Now,
-		Plan: m.plan,
-		Step: func(l Line) error { m.step(l); return nil },
-		Line: func(l Line) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
-		Eval: func(l EvalLine) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
-		GEMM: machine.GEMMRate(),
+		Now:      ui.Now,
+		Plan:     m.plan,
+		Forecast: ui.forecast(),
+		Step:     func(l Line) error { m.step(l); return nil },
+		Line:     func(l Line) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		Eval:     func(l EvalLine) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		GEMM:     machine.GEMMRate(),
 	}
 	if result, err = g.Fit(ctx); err != nil {
 		return result, err

@@ -54,7 +54,7 @@ type Options struct {
 
 	Packing         bool   `yaml:"packing" json:"packing" doc:"Join rows into packs of max_length tokens, which then count as rows."`
 	PackingStrategy string `yaml:"packing_strategy" json:"packing_strategy" doc:"bfd: best fit decreasing, longer rows are cut; bfd_split: longer rows are split; wrapped: one stream, cut every max_length tokens, whose tokens see across rows."`
-	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing in training, which never pads; the rows of a micro-batch of evaluation then count as one sample."`
+	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing: rows are never padded here."`
 
 	EvalData               Data    `yaml:"eval_data" json:"eval_data" doc:"Rows of the same kind to evaluate on."`
 	EvalSplit              float64 `yaml:"eval_split" json:"eval_split" doc:"Without eval_data: the share of the prompts whose rows are held out to evaluate on."`
@@ -83,10 +83,11 @@ type Options struct {
 	EarlyStoppingThreshold float64 `yaml:"early_stopping_threshold" json:"early_stopping_threshold" doc:"By how much more than this an evaluation must be better to count as one."`
 	MaxGradNormSpike       float64 `yaml:"max_grad_norm_spike" json:"max_grad_norm_spike" doc:"Stop, and name the rows, when a gradient norm is more than so many times the median of the last 64; 0 never stops."`
 
-	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, and of the weights with from_scratch."`
+	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, of the weights with from_scratch, and of an adapter and its dropout."`
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
 	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`
+	Deterministic         bool   `yaml:"deterministic" json:"deterministic" doc:"Give the same weights and log to the last bit on any number of threads."`
 	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: activations are kept, never computed again."`
 }
 

@@ -278,8 +278,8 @@ func (o Options) checkAdapter() error {
 		return nil
 	case o.InitAdapter != "" && o.InitAdapter != o.PEFT.InitAdapter:
 		return options.Wrongf("init_adapter", "is %s, and peft.init_adapter is %s: write one of them", o.InitAdapter, o.PEFT.InitAdapter)
-	case o.FromScratch:
-		return options.Wrongf("peft", "is set together with from_scratch: an adapter needs a base that is stored; leave one of them out")
+	case o.FromScratch && !o.PEFT.Merge:
+		return options.Wrongf("peft", "is set together with from_scratch: an adapter needs a base that is stored; write merge: true, or leave one of them out")
 	}
 	return options.Under("peft", o.PEFT.Validate())
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"stillhouse"
+	"stillhouse/internal/kernel"
 	"stillhouse/internal/machine"
 	"stillhouse/internal/student"
 )
@@ -31,11 +32,12 @@ type Result struct {
 
 // Hooks are called while a training goes on, from its goroutine. All may be nil.
 type Hooks struct {
-	Plan func(Plan)           // before the first update
-	Step func(Line) error     // after each update; Loss is that update's own, and the means are its own
-	Line func(Line) error     // every logging_steps
-	Eval func(EvalLine) error // after each evaluation
-	Now  func() time.Time     // the clock, by default the machine's
+	Plan     func(Plan)           // before the first update
+	Forecast func(Forecast)       // before that; it costs a second of measuring, so it is not made when nobody asks
+	Step     func(Line) error     // after each update; Loss is that update's own, and the means are its own
+	Line     func(Line) error     // every logging_steps
+	Eval     func(EvalLine) error // after each evaluation
+	Now      func() time.Time     // the clock, by default the machine's
 
 	GEMM   float64                       // the machine's rate of bare products in GFLOP/s, for the log; 0 leaves it out
 	Memory func() (resident, peak int64) // what the process holds, in bytes, by default as the kernel says
@@ -73,7 +75,8 @@ type Training struct {
 	Checkpoints *Checkpoints // nil writes none
 	From        *Resume      // the checkpoint to go on from; nil begins
 
-	size int // tokens of a pass at most, which no row exceeds; 0 chooses
+	size int          // tokens of a pass at most, which no row exceeds; 0 chooses
+	free func() int64 // memory that may be taken, in bytes; nil asks the machine
 }
 
 // Fit trains a model on rows: see [Training.Fit].
@@ -87,11 +90,13 @@ func Fit(ctx context.Context, o Options, m *student.Model, examples []Example, h
 // ends, Fit returns its error after the update that was under way, and after a checkpoint. A loss that is not a number
 // ends the training with an error that names the rows.
 func (g Training) Fit(ctx context.Context) (Result, error) {
+	defer kernel.SetDeterministic(kernel.SetDeterministic(g.Options.Deterministic))
 	t, err := g.start()
 	if err != nil {
 		return Result{}, err
 	}
 	defer t.graph.Close()
+	defer tame(t.footprint.Sum())()
 	if err := t.resume(g.From); err != nil {
 		return Result{}, err
 	}
@@ -126,8 +131,7 @@ func (g Training) Fit(ctx context.Context) (Result, error) {
 func (g Training) start() (*trainer, error) {
 	o := g.Options
 	g.Hooks.ensureDefaults()
-	rows, eval := o.Pack(g.Rows), o.evaluation().Pack(g.Eval)
-	plan, err := o.Plan(len(rows))
+	rows, eval, plan, size, err := g.layout()
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +141,15 @@ func (g Training) start() (*trainer, error) {
 	if o.LoadBestModelAtEnd && g.Checkpoints == nil {
 		return nil, stillhouse.Invalidf("train: load_best_model_at_end needs a place for checkpoints")
 	}
-	size := max(capacity(o, rows), capacity(o.evaluation(), eval))
-	if g.size > 0 {
-		size = max(g.size, longest(rows), longest(eval))
+	forecast, err := g.Forecast(true)
+	if err != nil {
+		return nil, err
+	}
+	if g.Hooks.Forecast != nil {
+		if err := g.Pace(&forecast); err != nil {
+			return nil, err
+		}
+		g.Hooks.Forecast(forecast)
 	}
 	graph, err := student.NewGraph(g.Model, size)
 	if err != nil {
@@ -151,8 +161,8 @@ func (g Training) start() (*trainer, error) {
 		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
 		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),
 		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, params), plan: plan,
-		work:  newWork(g.Model, params),
-		began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
+		work:      newWork(g.Model, params),
+		footprint: forecast.footprint, began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
 	}
 	t.Tally.since = t.began
 	for _, e := range rows {
@@ -168,6 +178,7 @@ func (g Training) start() (*trainer, error) {
 type trainer struct {
 	state
 	options     Options
+	footprint   student.Footprint
 	graph       *student.Graph
 	params      []*student.Param // that are trained, as the graph's gradients are in order
 	optimiser   *AdamW

@@ -36,6 +36,14 @@ func (ui *UI) ensureDefaults() {
 	}
 }
 
+// forecast is the hook that says what a training will take, nil when nobody would read it.
+func (ui UI) forecast() func(Forecast) {
+	if ui.Out == io.Discard {
+		return nil
+	}
+	return func(f Forecast) { ui.say("%s", f) }
+}
+
 func (ui UI) say(format string, args ...any) { fmt.Fprintf(ui.Out, format+"\n", args...) }
 
 // table prints a table whose cells are wrapped so that it fits the width.

@@ -12,14 +12,10 @@ func planCommand(c *console) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "plan CONFIG",
-		Short: "Say what a run would do and cost, before it does it",
+		Short: "Say what a run or a training would do and cost, before it does it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := pipelines.Load(args[0])
-			if err != nil {
-				return err
-			}
-			plan, err := pipelines.MakePlan(cmd.Context(), config)
+			plan, err := pipelines.PlanFile(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -69,6 +69,15 @@ type AttentionScratch struct {
 	dkv     []float32
 }
 
+// Bytes is the size of the memory.
+func (s *AttentionScratch) Bytes() int64 {
+	n := len(s.dkv)
+	for _, t := range s.threads {
+		n += len(t)
+	}
+	return 4 * int64(n)
+}
+
 // fit makes room for every thread and, with kv set, for the keys' and values' gradients of each query head.
 func (s *AttentionScratch) fit(h Heads, longest, tokens int, kv bool) {
 	size := int(C.sh_scratch(C.long(longest), C.long(h.Dim)))
@@ -83,6 +92,15 @@ func (s *AttentionScratch) fit(h Heads, longest, tokens int, kv bool) {
 	if n := 2 * tokens * h.Query * h.Dim; kv && h.Query != h.KeyValue && len(s.dkv) < n {
 		s.dkv = make([]float32, n)
 	}
+}
+
+// AttentionScratchBytes is the size that an AttentionScratch grows to for rows of at most longest tokens, tokens in all.
+func AttentionScratchBytes(h Heads, longest, tokens int) int64 {
+	n := int64(threads) * int64(C.sh_scratch(C.long(longest), C.long(h.Dim)))
+	if h.Query != h.KeyValue {
+		n += 2 * int64(tokens) * int64(h.Query*h.Dim)
+	}
+	return 4 * n
 }
 
 // Attention is causal attention within each row: rows of lengths[i] tokens lie end to end in qkv [tokens, Width], queries

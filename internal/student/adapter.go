@@ -252,7 +252,7 @@ func (a *Adapter) of(module string) (pa, pb, magnitude *Param) {
 
 // Fits checks that the adapter is one of this base: that it has the parameters that its configuration asks for with the
 // base's shapes, and no others, and that it was not trained on other weights, where it says on which. It brings the
-// parameters into the order that the training graph wants.
+// parameters into the order that the training graph wants, and notes the base for when it is saved.
 func (a *Adapter) Fits(m *Model) error {
 	if err := a.Config.Validate(); err != nil {
 		return err
@@ -284,7 +284,9 @@ func (a *Adapter) Fits(m *Model) error {
 			return stillhouse.Invalidf("adapter: tensor %s of shape %v is not among those that its configuration asks for with %s; is it an adapter of this base?", p.Name, p.Shape, base)
 		}
 	}
-	if mine := fingerprint(m); a.base != "" && a.base != mine {
+	if a.base == "" {
+		a.base = fingerprint(m)
+	} else if mine := fingerprint(m); a.base != mine {
 		return stillhouse.Invalidf("adapter: it was trained on other weights (fingerprint %s) than those of the model that was given (%s); its base is %s", a.base, mine, a.Config.Base)
 	}
 	a.arrange(wanted)

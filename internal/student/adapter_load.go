@@ -133,6 +133,9 @@ func CopyTokenizer(from, to string) error {
 			return err
 		}
 	}
+	if err := os.RemoveAll(filepath.Join(to, moreTemplates)); err != nil {
+		return err
+	}
 	return copyTokenizer(from, to)
 }
 

@@ -115,15 +115,16 @@ func squares(w []float32, in int) []float64 {
 // rowNorms are the lengths of the rows of W + scale·B·A.
 func rowNorms(w, a, b []float32, in, r int, scale float64) []float32 {
 	out := make([]float32, len(w)/in)
-	rowNormsOf(out, squares(w, in), w, a, b, in, r, scale)
+	rowNormsOf(out, squares(w, in), w, a, b, in, r, scale, new([]float32))
 	return out
 }
 
 // rowNormsOf computes the lengths of the rows of W + scale·B·A [out, in] from the squares of those of W, without that
 // sum: ‖w + s·b·A‖² = ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·b.
-func rowNormsOf(norms []float32, squares []float64, w, a, b []float32, in, r int, scale float64) {
+func rowNormsOf(norms []float32, squares []float64, w, a, b []float32, in, r int, scale float64, scratch *[]float32) {
 	out := len(norms)
-	aw, aa, ba := make([]float32, out*r), make([]float32, r*r), make([]float32, out*r)
+	resize(scratch, (2*out+r)*r)
+	aw, ba, aa := (*scratch)[:out*r], (*scratch)[out*r:2*out*r], (*scratch)[2*out*r:]
 	kernel.Gemm(false, true, out, r, in, 1, w, in, a, in, 0, aw, r)
 	kernel.Gemm(false, true, r, r, in, 1, a, in, a, in, 0, aa, r)
 	kernel.Gemm(false, false, out, r, r, 1, b, r, aa, r, 0, ba, r)

@@ -179,7 +179,7 @@ func TestAdaptedOp(t *testing.T) {
 		for _, dropout := range []float64{0, 0.4} {
 			for _, apart := range []bool{false, true} {
 				m := adaptedModel(t, func(c *AdapterConfig) { c.DoRA, c.Dropout = dora, dropout })
-				g := newBuilder(m, 9, slab(m.Adapter.Params), 0)
+				g := newBuilder(m, 9, slab(m.Adapter.Params), 0, new(memory))
 				weights := g.weights("model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight")
 				x := g.embed(g.weight("model.embed_tokens.weight"))
 				o := g.adaptedLinear(x, nil, weights, nil, g.adapted(weights)).Op().(*adaptedOp)
@@ -313,7 +313,7 @@ func TestBackwardEndsAtTheFirstAdapter(t *testing.T) {
 	ops := func(change func(*AdapterConfig)) (names []string) {
 		m := adaptedModel(t, change)
 		g := &Graph{model: m, grads: slab(m.Adapter.Params)}
-		b, _, err := g.build(20)
+		b, _, err := g.build(20, new(memory))
 		require.NoError(t, err)
 		for _, n := range b.graph.AllNodes() {
 			if n.Op() != nil {

@@ -31,7 +31,7 @@ func NewGraph(m *Model, tokens int) (*Graph, error) {
 	}
 	g := &Graph{model: m}
 	g.grads = slab(g.Trainable())
-	b, loss, err := g.build(tokens)
+	b, loss, err := g.build(tokens, new(memory))
 	if err != nil {
 		return nil, fmt.Errorf("building the training graph: %w", err)
 	}
@@ -47,9 +47,11 @@ func NewGraph(m *Model, tokens int) (*Graph, error) {
 
 // build makes the graph and its gradients. gorgonia tells nodes apart by a hash of 32 bits: should two be the same, it is
 // built again with other names.
-func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
+func (g *Graph) build(tokens int, from *memory) (*builder, *gorgonia.Node, error) {
+	begun := *from
 	for salt := 0; ; salt++ {
-		b := newBuilder(g.model, tokens, g.grads, salt)
+		from.taken = begun.taken
+		b := newBuilder(g.model, tokens, g.grads, salt, from)
 		states := b.states()
 		if b.err != nil {
 			return nil, nil, b.err
@@ -64,7 +66,7 @@ func (g *Graph) build(tokens int) (*builder, *gorgonia.Node, error) {
 		if b.collision() {
 			continue
 		}
-		_, err := plan(b.graph, nil)
+		err := plan(b.graph, nil, from)
 		return b, loss, err
 	}
 }

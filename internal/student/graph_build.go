@@ -53,10 +53,10 @@ type builder struct {
 }
 
 // newBuilder begins a graph; grads are the gradients of the trainable parameters, nil for a graph without.
-func newBuilder(m *Model, tokens int, grads [][]float32, salt int) *builder {
+func newBuilder(m *Model, tokens int, grads [][]float32, salt int, from *memory) *builder {
 	c := m.Config
 	b := &builder{
-		shared: &shared{config: c, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
+		shared: &shared{config: c, memory: from, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
 		model:  m, params: m.Params, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, trained: map[*gorgonia.Node]bool{}, salt: salt,
 	}
 	if a := m.Adapter; a != nil {

@@ -6,11 +6,11 @@ import (
 
 // plan gives every activation its memory: in the order in which gorgonia will run the nodes, an output takes the memory
 // of an input that dies there, where its op allows, or a free buffer of its size, or a new one. Nodes in keep are never
-// overwritten. It returns the floats that were allocated.
-func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes) (int, error) {
+// overwritten.
+func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes, from *memory) error {
 	order, err := gorgonia.Sort(graph) // as its compiler does: roots first
 	if err != nil {
-		return 0, err
+		return err
 	}
 	type buffer struct {
 		memory []float32
@@ -28,7 +28,6 @@ func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes) (int, error) {
 		last[n.ID()] = len(order)
 	}
 	free := map[int][][]float32{}
-	total := 0
 	for i := range order {
 		n := order[len(order)-1-i]
 		op, ok := n.Op().(planned)
@@ -46,8 +45,7 @@ func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes) (int, error) {
 			if f := free[op.size()]; len(f) > 0 {
 				b.memory, free[op.size()] = f[len(f)-1], f[:len(f)-1]
 			} else {
-				b.memory = make([]float32, op.size())
-				total += op.size()
+				b.memory = from.floats(op.size())
 			}
 		}
 		b.last = last[n.ID()]
@@ -61,7 +59,7 @@ func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes) (int, error) {
 			}
 		}
 	}
-	return total, nil
+	return nil
 }
 
 func children(graph *gorgonia.ExprGraph, n *gorgonia.Node) gorgonia.Nodes {

@@ -32,7 +32,7 @@ func (m *Model) HiddenStates(b Batch) ([][]float32, error) {
 func (m *Model) forward(b Batch, want func(g *builder, states []*gorgonia.Node) []*gorgonia.Node) ([][]float32, error) {
 	b.Labels = nil
 	for salt := 0; ; salt++ {
-		g := newBuilder(m, max(1, len(b.Tokens)), nil, salt)
+		g := newBuilder(m, max(1, len(b.Tokens)), nil, salt, new(memory))
 		if err := g.read(b, m.Config, len(b.Tokens)); err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (m *Model) forward(b Batch, want func(g *builder, states []*gorgonia.Node) 
 		if g.collision() {
 			continue
 		}
-		if _, err := plan(g.graph, wanted); err != nil {
+		if err := plan(g.graph, wanted, g.memory); err != nil {
 			return nil, err
 		}
 		vm := gorgonia.NewTapeMachine(g.graph)

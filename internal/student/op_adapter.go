@@ -179,7 +179,7 @@ func (o *adaptedOp) add(p *adaptedPart, x, y []float32, rows int) {
 		kernel.Gemm(false, true, rows, p.out, p.r, p.scale, h, o.rank, p.b.Data, p.r, 1, y, o.wide)
 		return
 	}
-	p.measure(o.in)
+	p.measure(o.in, &o.shared.adapters.du)
 	if !o.dropping() {
 		kernel.Gemm(false, true, rows, p.out, p.r, p.scale, h, o.rank, p.b.Data, p.r, 1, y, o.wide)
 		kernel.ScaleColumns(y, o.wide, p.gain, 0, y, o.wide, rows, p.out)
@@ -211,8 +211,8 @@ func (o *adaptedOp) product(p *adaptedPart, x []float32, rows int) []float32 {
 }
 
 // measure computes the lengths of the rows of W + scale·B·A, and the gain.
-func (p *adaptedPart) measure(in int) {
-	rowNormsOf(p.norms, p.squares, p.base, p.a.Data, p.b.Data, in, p.r, float64(p.scale))
+func (p *adaptedPart) measure(in int, scratch *[]float32) {
+	rowNormsOf(p.norms, p.squares, p.base, p.a.Data, p.b.Data, in, p.r, float64(p.scale), scratch)
 	for i, n := range p.norms {
 		p.gain[i] = p.magnitude.Data[i] / n
 	}

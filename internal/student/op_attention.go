@@ -42,7 +42,7 @@ type attentionOp struct {
 
 func (g *builder) attention(qkv *gorgonia.Node) *gorgonia.Node {
 	h := g.heads
-	return g.apply(&attentionOp{newActivation(g.name("attention"), 1, g.capacity, h.Query*h.Dim), g.shared, make([]float32, h.Query*g.capacity)}, qkv)
+	return g.apply(&attentionOp{newActivation(g.name("attention"), 1, g.capacity, h.Query*h.Dim), g.shared, g.memory.floats(h.Query * g.capacity)}, qkv)
 }
 
 func (o *attentionOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {

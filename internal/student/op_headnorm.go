@@ -17,7 +17,7 @@ type headNormOp struct {
 
 func (g *builder) headNorm(qkv *gorgonia.Node, query, key *weight) *gorgonia.Node {
 	h := g.heads
-	o := &headNormOp{newActivation(g.name("headnorm"), 3, g.capacity, h.Width()), g.shared, query, key, make([]float32, (h.Query+h.KeyValue)*g.capacity)}
+	o := &headNormOp{newActivation(g.name("headnorm"), 3, g.capacity, h.Width()), g.shared, query, key, g.memory.floats((h.Query + h.KeyValue) * g.capacity)}
 	return g.apply(o, qkv, query.node, key.node)
 }
 

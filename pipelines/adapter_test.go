@@ -94,7 +94,7 @@ func TestAdapterWithoutItsBase(t *testing.T) {
 	}
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	t.Setenv("HF_HUB_CACHE", t.TempDir())
-	_, err := loadModel(context.Background(), dir)
+	_, err := loadModel(context.Background(), dir, student.WeightsF32)
 	if err == nil || !strings.Contains(err.Error(), "the base of the adapter in "+dir) {
 		t.Errorf("%v", err)
 	}

@@ -15,7 +15,7 @@ import (
 // TestAnswerConforms holds the stage that asks a student against the contract: one prompt of the four is longer than
 // the model's context and fails alone, once for each of its answers.
 func TestAnswerConforms(t *testing.T) {
-	m, err := loadModel(context.Background(), "../testdata/models/demo-base")
+	m, err := loadModel(context.Background(), "../testdata/models/demo-base", "")
 	if err != nil {
 		t.Fatal(err)
 	}

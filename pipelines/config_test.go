@@ -148,6 +148,7 @@ func TestWrongConfig(t *testing.T) {
 		{"train's rows", "learning_rate: 1e-3", "data: {limit: 1,\n    path: rows.jsonl}", `line 21: train.data: is not for a run, which trains on what it kept: take this key out, or use ` + "`stillhouse train`"},
 		{"eval's samples", "arms: [curated, base]", "samples: -3", `line 25: eval.samples: is -3: it must be from 1 to 1000`},
 		{"eval's limit", "arms: [curated, base]", "limit: -3", `line 25: eval.limit: is -3: it must be a positive number, or 0 for all`},
+		{"eval's weights", "arms: [curated, base]", "weights: q4_0", `line 25: eval.weights: is "q4_0": it can be f32, bf16 or q8_0`},
 		{"eval's temperature", "arms: [curated, base]", "temperature: 0", `line 25: eval.temperature: is 0: it must be above 0; the greedy answer is asked for in any case`},
 		{"eval without train", "train:\n  student: tiny\n  learning_rate: 1e-3\n", "", `line 19: eval: has no student to ask: add train, or take eval out`},
 

@@ -15,6 +15,7 @@ import (
 	"stillhouse/internal/accuracy"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
+	"stillhouse/internal/student"
 )
 
 // The arms of an evaluation: students that differ in what they were trained on, and in nothing else.
@@ -35,6 +36,7 @@ type EvalOptions struct {
 	Temperature *float64 `yaml:"temperature" json:"temperature" doc:"The temperature that answers are drawn at."`
 	MaxTokens   int      `yaml:"max_tokens" json:"max_tokens" doc:"New tokens of an answer at most."`
 	Seed        uint64   `yaml:"seed" json:"seed" doc:"The seed of the drawn answers."`
+	Weights     string   `yaml:"weights" json:"weights" doc:"How the students' weights are held when they are asked: f32 as they are, bf16, or q8_0."`
 	Arms        []string `yaml:"arms" json:"arms" doc:"Students to compare: curated (trained on the kept rows), uncurated (on as many rows drawn from the candidates), base (not trained)."`
 }
 
@@ -54,6 +56,9 @@ func (o *EvalOptions) EnsureDefaults() {
 	}
 	if o.MaxTokens == 0 {
 		o.MaxTokens = 100
+	}
+	if o.Weights == "" {
+		o.Weights = string(student.WeightsF32)
 	}
 	if len(o.Arms) == 0 {
 		o.Arms = []string{curatedArm, baseArm}
@@ -76,6 +81,9 @@ func (o *EvalOptions) Validate() error {
 	}
 	if o.MaxTokens < 1 {
 		return options.Wrongf("max_tokens", "is %d: it must be 1 or more", o.MaxTokens)
+	}
+	if err := student.Weights(o.Weights).Validate(); err != nil {
+		return options.Wrongf("weights", "is %q: it can be f32, bf16 or q8_0", o.Weights)
 	}
 	for i, arm := range o.Arms {
 		key := fmt.Sprintf("arms[%d]", i)
@@ -130,7 +138,7 @@ func (r *run) evaluate(ctx context.Context, arm, model string) error {
 	if err != nil {
 		return err
 	}
-	m, err := loadModel(ctx, model)
+	m, err := loadModel(ctx, model, student.Weights(o.Weights))
 	if err != nil {
 		return err
 	}

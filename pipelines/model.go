@@ -27,9 +27,12 @@ type loaded struct {
 	stop      []int32 // the tokens that end an answer
 }
 
-// loadModel loads a model by its directory, its GGUF file or its name on the Hub. A directory that is an adapter is its
-// base with the adapter merged.
-func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
+// loadModel loads a model by its directory, its GGUF file or its name on the Hub, to be asked with weights of a type. A
+// directory that is an adapter is its base with the adapter merged.
+func loadModel(ctx context.Context, nameOrPath string, weights student.Weights) (*loaded, error) {
+	if err := weights.Validate(); err != nil {
+		return nil, err
+	}
 	l, err := loadWeights(ctx, nameOrPath)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func loadModel(ctx context.Context, nameOrPath string) (*loaded, error) {
 	if l.model, err = l.model.Merged(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{})
+	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{Weights: weights})
 	return l, nil
 }
 
@@ -92,6 +95,7 @@ type AskOptions struct {
 	Seed              uint64
 	System            string
 	Thinking          bool
+	Weights           student.Weights
 }
 
 // An Asked is a question and its answer.
@@ -103,7 +107,7 @@ type Asked struct {
 
 // Ask asks a model questions, each on its own.
 func Ask(ctx context.Context, model string, questions []string, o AskOptions) ([]Asked, error) {
-	m, err := loadModel(ctx, model)
+	m, err := loadModel(ctx, model, o.Weights)
 	if err != nil {
 		return nil, err
 	}
@@ -139,12 +143,16 @@ type ServeOptions struct {
 	Name string
 	// AllowRemote lets other machines ask, when Host is an address that they reach. The server asks for no key.
 	AllowRemote bool
+	Weights     student.Weights
 	UI          UI
 }
 
 // Serve serves a model until ctx ends.
 func Serve(ctx context.Context, model string, o ServeOptions) error {
-	m, err := loadModel(ctx, model)
+	if err := o.Weights.Validate(); err != nil {
+		return err
+	}
+	m, err := loadWeights(ctx, model)
 	if err != nil {
 		return err
 	}
@@ -152,7 +160,7 @@ func Serve(ctx context.Context, model string, o ServeOptions) error {
 	if o.Name == "" {
 		o.Name = filepath.Base(filepath.Clean(model))
 	}
-	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote})
+	s := serve.New(serve.Options{Model: m.model, Tokenizer: m.tokenizer, Name: o.Name, AllowRemote: o.AllowRemote, Weights: o.Weights})
 	defer s.Close()
 	url, wait, err := s.Listen(ctx, net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {

@@ -25,7 +25,7 @@ type teacher struct {
 // serveTeacher serves the model that o names and points o at it. The response store knows the teacher by what it is,
 // not by the port it has this time.
 func serveTeacher(ctx context.Context, o *distill.Options) (*teacher, error) {
-	m, err := loadModel(ctx, embedded(o.Model))
+	m, err := loadWeights(ctx, embedded(o.Model)) // the server makes the generator
 	if err != nil {
 		return nil, fmt.Errorf("distill.model: %w", err)
 	}

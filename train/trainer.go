@@ -161,8 +161,7 @@ func (g Training) start() (*trainer, error) {
 		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
 		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),
 		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, params), plan: plan,
-		work:      newWork(g.Model, params),
-		footprint: forecast.footprint, began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
+		footprint: forecast.footprint, work: newWork(g.Model, params), began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
 	}
 	t.Tally.since = t.began
 	for _, e := range rows {

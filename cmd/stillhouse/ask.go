@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"stillhouse/internal/student"
 	"stillhouse/pipelines"
 )
 
@@ -44,5 +45,10 @@ func askCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.System, "system", "", "a system message to put first")
 	cmd.Flags().BoolVar(&o.Thinking, "thinking", false, "let a model think that has a thinking mode")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object an answer")
+	weightsFlag(cmd, &o.Weights)
 	return cmd
+}
+
+func weightsFlag(cmd *cobra.Command, w *student.Weights) {
+	cmd.Flags().StringVar((*string)(w), "weights", string(student.WeightsF32), "how the weights are held: f32 as they are, bf16, or q8_0, each faster than the one before")
 }

@@ -22,5 +22,6 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().BoolVar(&o.AllowRemote, "allow-remote", false, "let other machines ask; the server asks for no key")
 	cmd.Flags().IntVar(&o.Port, "port", 8080, "the port; 0 takes a free one")
 	cmd.Flags().StringVar(&o.Name, "name", "", "the model's name in requests; by default the folder's name")
+	weightsFlag(cmd, &o.Weights)
 	return cmd
 }

@@ -10,6 +10,7 @@
 #define LEVEL 2
 #define W 8
 #define ROWS 6
+#define NARROW_ROWS 4
 #define PANELS 1
 #include "decode_simd.h"
 #endif

@@ -10,6 +10,7 @@
 #define LEVEL 3
 #define W 16
 #define ROWS 8
+#define NARROW_ROWS 8
 #define PANELS 2
 #include "decode_simd.h"
 #endif

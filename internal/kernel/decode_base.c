@@ -10,5 +10,6 @@
 #define LEVEL 1
 #define W 4
 #define ROWS 4
+#define NARROW_ROWS 4
 #define PANELS 1
 #include "decode_simd.h"

@@ -122,26 +122,37 @@ typedef void (*FN(tile))(const FN(job) *t, const void *w);
 			for (int j = 0; j < P * LANES; j++)                               \
 				*(vf *)(t->sums + r * P * SHD_PANEL + j * W) = acc[r][j]; \
 	}
-#define SHAPE(MR, P)                                                                                        \
-	TILE(f32_##MR##_##P, MR, P, FN(tile_f32)(MR, P, t->k, t->x, t->ldx, w, acc))                        \
-	TILE(bf16_##MR##_##P, MR, P, FN(tile_bf16)(MR, P, t->k, t->x, t->ldx, w, acc))                      \
+#define WIDE(MR, P) TILE(f32_##MR##_##P, MR, P, FN(tile_f32)(MR, P, t->k, t->x, t->ldx, w, acc))
+#define NARROW(MR, P)                                                                                  \
+	TILE(bf16_##MR##_##P, MR, P, FN(tile_bf16)(MR, P, t->k, t->x, t->ldx, w, acc))                 \
 	TILE(q8_##MR##_##P, MR, P, FN(tile_q8)(MR, P, (t->k + SHD_QUANT - 1) / SHD_QUANT, t->rounded, t->scale, w, acc))
-#define ROW(MR, P) [MR][P] = {FN(f32_##MR##_##P), FN(bf16_##MR##_##P), FN(q8_##MR##_##P)},
-#define SHAPES_OF_ALL(DO) DO(1, 1) DO(1, 2) DO(1, 4) DO(2, 1) DO(2, 2) DO(3, 1) DO(3, 2) DO(4, 1)
+#define WIDE_PLACE(MR, P) [SHD_F32][MR][P] = FN(f32_##MR##_##P),
+#define NARROW_PLACE(MR, P) [SHD_BF16][MR][P] = FN(bf16_##MR##_##P), [SHD_Q8][MR][P] = FN(q8_##MR##_##P),
+#define FEW(DO) DO(1, 1) DO(1, 2) DO(1, 4) DO(2, 1) DO(2, 2) DO(3, 1) DO(3, 2) DO(4, 1)
 #if ROWS == 4
-#define SHAPES(DO) SHAPES_OF_ALL(DO)
+#define MORE(DO)
 #elif ROWS == 6
-#define SHAPES(DO) SHAPES_OF_ALL(DO) DO(5, 1) DO(6, 1)
+#define MORE(DO) DO(5, 1) DO(6, 1)
 #else
-#define SHAPES(DO) SHAPES_OF_ALL(DO) DO(5, 1) DO(6, 1) DO(7, 1) DO(8, 1) DO(4, 2) DO(5, 2) DO(6, 2) DO(7, 2) DO(8, 2)
+#define MORE(DO) DO(5, 1) DO(6, 1) DO(7, 1) DO(8, 1) DO(4, 2) DO(5, 2) DO(6, 2) DO(7, 2) DO(8, 2)
 #endif
-SHAPES(SHAPE)
-static const FN(tile) FN(tiles)[ROWS + 1][5][3] = {SHAPES(ROW)};
-#undef SHAPE
+FEW(WIDE) MORE(WIDE) FEW(NARROW)
+#if NARROW_ROWS > 4
+MORE(NARROW)
+#endif
+static const FN(tile) FN(tiles)[3][ROWS + 1][5] = {
+	FEW(WIDE_PLACE) MORE(WIDE_PLACE) FEW(NARROW_PLACE)
+#if NARROW_ROWS > 4
+	MORE(NARROW_PLACE)
+#endif
+};
+#undef WIDE
+#undef NARROW
+#undef WIDE_PLACE
+#undef NARROW_PLACE
+#undef FEW
+#undef MORE
 #undef TILE
-#undef ROW
-#undef SHAPES_OF_ALL
-#undef SHAPES
 
 // y [m, n] = the sums [m, ld], with a bias, added to y or not.
 static void FN(put)(const float *sums, int m, int ld, int n, const float *bias, float *y, int64_t ldy, int add) {
@@ -156,7 +167,7 @@ static void FN(put)(const float *sums, int m, int ld, int n, const float *bias, 
 // The panels from..to for the rows row..until. Fewer rows take more panels at once, so that there are always enough sums
 // under way to keep the processor busy; rows are cut into tiles of like size.
 static void FN(panels)(const shd_step *s, const shd_op *op, int from, int to, int row, int until) {
-	const int k = op->w.k, m = until - row, tiles = (m + ROWS - 1) / ROWS;
+	const int k = op->w.k, m = until - row, most = op->w.type == SHD_F32 ? ROWS : NARROW_ROWS, tiles = (m + most - 1) / most;
 	const int64_t blocks = (k + SHD_QUANT - 1) / SHD_QUANT, size = shd_panel_bytes(op->w.type, k), ldy = s->width[op->out];
 	float sums[ROWS * PANELS * SHD_PANEL < 6 * SHD_PANEL ? 6 * SHD_PANEL : ROWS * PANELS * SHD_PANEL];
 	FN(job) t = {.k = k, .ldx = s->width[op->in], .sums = sums};
@@ -167,7 +178,7 @@ static void FN(panels)(const shd_step *s, const shd_op *op, int from, int to, in
 			t.x = s->buffer[op->in] + r * t.ldx;
 			t.rounded = s->rounded + r * blocks * SHD_QUANT;
 			t.scale = s->scale + r * blocks;
-			FN(tiles)[rows][wide][op->w.type](&t, (const char *)op->w.data + p * size);
+			FN(tiles)[op->w.type][rows][wide](&t, (const char *)op->w.data + p * size);
 			FN(put)(sums, rows, wide * SHD_PANEL, op->w.n - p * SHD_PANEL, op->a ? op->a + p * SHD_PANEL : NULL, s->buffer[op->out] + r * ldy + p * SHD_PANEL, ldy, op->add);
 		}
 	}

@@ -1,5 +1,6 @@
 // The kernels of generation, written once for vectors of W floats and compiled once for each set of instructions:
-// decode_*.c include this file with FN, LEVEL, W, ROWS and PANELS set.
+// decode_*.c include this file with FN, LEVEL, W and the sizes of a tile set: ROWS
+// of fp32 or NARROW_ROWS of narrower weights, PANELS wide. They are what fits the registers.
 //
 // A row's result does not depend on how many rows there are, on the place of the row among them, on threads, or on whether
 // AVX2 or AVX-512 computes it: see the order of sums at the head of each part.

@@ -27,6 +27,8 @@ type Options struct {
 	Tokenizer *chat.Tokenizer
 	Name      string // the model's name in requests; "" is student
 
+	Weights student.Weights // how they are held; "" is f32
+
 	MaxBatch    int   // samples decoded together at most; 0 is 64
 	MaxRequests int   // requests under way at most, those after get status 429; 0 is 512
 	MaxBody     int64 // bytes of a request at most; 0 is 8 MiB
@@ -73,7 +75,7 @@ func New(o Options) *Server {
 	o.EnsureDefaults()
 	s := &Server{
 		options:   o,
-		generator: student.NewGenerator(o.Model, student.GeneratorOptions{MaxBatch: o.MaxBatch}),
+		generator: student.NewGenerator(o.Model, student.GeneratorOptions{MaxBatch: o.MaxBatch, Weights: o.Weights}),
 		places:    make(chan struct{}, o.MaxRequests),
 		started:   time.Now(),
 	}

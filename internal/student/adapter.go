@@ -199,7 +199,7 @@ func NewAdapter(c AdapterConfig, m *Model, seed uint64) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Config: c, Params: params, base: fingerprint(m)}
-	a.allocate()
+	allocate(a.Params)
 	for i, t := range targets {
 		pa, pb, pm := a.of(t.module)
 		rng := rand.New(rand.NewPCG(seed, 1<<32+uint64(i))) // apart from those of New
@@ -223,16 +223,18 @@ func NewAdapter(c AdapterConfig, m *Model, seed uint64) (*Adapter, error) {
 	return a, nil
 }
 
-// allocate gives all parameters memory end to end.
-func (a *Adapter) allocate() {
-	n := 0
-	for _, p := range a.Params {
-		n += p.Size()
+// BlankAdapter is an adapter of m of zeros: to measure with, when m has no weights yet.
+func BlankAdapter(c AdapterConfig, m *Model) (*Adapter, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
 	}
-	memory := make([]float32, n)
-	for _, p := range a.Params {
-		p.Data, memory = memory[:p.Size()], memory[p.Size():]
+	params, _, err := c.layout(m)
+	if err != nil {
+		return nil, err
 	}
+	a := &Adapter{Config: c, Params: params}
+	allocate(a.Params)
+	return a, nil
 }
 
 // of finds the parameters of a module; the magnitude is nil without DoRA.
@@ -303,7 +305,7 @@ func (a *Adapter) arrange(layout []*Param) {
 		return
 	}
 	a.Params = layout
-	a.allocate()
+	allocate(a.Params)
 	for _, p := range a.Params {
 		copy(p.Data, have[p.Name])
 	}

@@ -87,10 +87,19 @@ type batch struct {
 	tokens  []int32 // of the pieces of one token
 	draws   []draw  // by sample: memory to choose its token with
 	next    kernel.Step
+	logits  []float32          // of the step
+	choose  func(from, to int) // of these samples; kept, so that a step makes no closure
 }
 
 func newBatch(d *decoder, o GeneratorOptions) *batch {
-	return &batch{decoder: d, options: o, pool: blockPool{shape: d.shape, uses: map[kernel.Block]int{}}}
+	b := &batch{decoder: d, options: o, pool: blockPool{shape: d.shape, uses: map[kernel.Block]int{}}}
+	v := d.config.VocabSize
+	b.choose = func(from, to int) {
+		for i := from; i < to; i++ {
+			b.samples[i].choose(b.logits[i*v:(i+1)*v], &b.draws[i])
+		}
+	}
+	return b
 }
 
 func (b *batch) close() {
@@ -191,11 +200,8 @@ func (b *batch) advance(logits []float32) {
 	for len(b.draws) < max(1, len(b.samples)) {
 		b.draws = append(b.draws, draw{})
 	}
-	kernel.Parallel(len(b.samples), 1+(1<<14)/v, func(from, to int) {
-		for i := from; i < to; i++ {
-			b.samples[i].choose(logits[i*v:(i+1)*v], &b.draws[i])
-		}
-	})
+	b.logits = logits
+	kernel.Parallel(len(b.samples), 1+(1<<14)/v, b.choose)
 	b.samples = slices.DeleteFunc(b.samples, func(s *sample) bool {
 		gone := s.next < 0
 		if gone {

@@ -40,6 +40,7 @@ type decoder struct {
 	shape   kernel.CacheShape
 	slab    *kernel.Slab
 	program *kernel.Program
+	embed   *kernel.Packed
 
 	frequencies    []float32 // [head_dim/2]
 	cosines, sines []float32 // [positions so far, head_dim/2]

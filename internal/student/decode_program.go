@@ -32,6 +32,7 @@ func (d *decoder) operations(m *Model, t kernel.WeightType, losses bool) []kerne
 
 	embed := pack(c.HiddenSize, "model.embed_tokens")
 	head := embed
+	d.embed = embed
 	ops := []kernel.Op{{Kind: kernel.OpEmbed, Matrix: embed, Out: kernel.BufferX}}
 	for l := range c.NumHiddenLayers {
 		layer := fmt.Sprintf("model.layers.%d.", l)

@@ -59,6 +59,7 @@ type Generator struct {
 	wake    chan struct{} // something is new for the loop
 	closing chan struct{}
 	closed  chan struct{} // the loop has ended
+	bytes   int           // that a token reads of the weights
 	once    sync.Once
 
 	mu       sync.Mutex
@@ -82,6 +83,10 @@ func NewGenerator(m *Model, o GeneratorOptions) *Generator {
 		close(g.closed)
 		return g
 	}
+	g.bytes = d.slab.Used()
+	if !m.Config.TieWordEmbeddings {
+		g.bytes -= d.embed.Bytes()
+	}
 	b := newBatch(d, o)
 	go func() {
 		defer close(g.closed)
@@ -96,6 +101,9 @@ func (g *Generator) Close() {
 	g.once.Do(func() { close(g.closing) })
 	<-g.closed
 }
+
+// WeightBytes is how many bytes of weights a token reads that is decoded alone.
+func (g *Generator) WeightBytes() int { return g.bytes }
 
 // Check is the error that Generate would give for a request before anything is computed.
 func (g *Generator) Check(r Request) error {

@@ -137,68 +137,6 @@ func testGreedy(t *testing.T, name string) {
 	}
 }
 
-// A sample is the same tokens whatever is decoded beside it, in whatever order and in however large a batch.
-func TestSamplesStandAlone(t *testing.T) {
-	for _, name := range families3 {
-		t.Run(name, func(t *testing.T) { testSamplesStandAlone(t, load(t, name)) })
-	}
-}
-
-func testSamplesStandAlone(t *testing.T, m *Model) {
-	var requests []Request
-	for i := range 12 {
-		r := Request{N: 1 + i%5, MaxTokens: 1 + 7*i%40, Temperature: float64(i%4) * 0.6, TopP: 1 - float64(i%3)*0.2, Seed: uint64(i / 2), Stop: []int32{2}, Logprobs: true}
-		for j := range 1 + 9*i {
-			r.Tokens = append(r.Tokens, int32((i*31+j*17)%384))
-		}
-		requests = append(requests, r)
-	}
-	alone := make([][]Completion, len(requests))
-	for i, r := range requests {
-		g := NewGenerator(m, GeneratorOptions{MaxBatch: 1, Prefill: 1 + i})
-		for k := range max(1, r.N) { // each sample of a request does not need the ones before it either
-			one := r
-			one.N = k + 1
-			out, err := g.Generate(context.Background(), one, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			alone[i] = append(alone[i], out[k])
-		}
-		g.Close()
-	}
-	for _, o := range []GeneratorOptions{{}, {MaxBatch: 3}, {MaxBatch: 7, Prefill: 5}} {
-		g := NewGenerator(m, o)
-		var wg sync.WaitGroup
-		for i, r := range requests {
-			wg.Go(func() {
-				streamed := make([][]int32, r.N)
-				out, err := g.Generate(context.Background(), r, func(sample int, token int32) bool {
-					streamed[sample] = append(streamed[sample], token)
-					return true
-				})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if !reflect.DeepEqual(out, alone[i]) {
-					t.Errorf("%+v: request %d gives %v, alone it gives %v", o, i, out, alone[i])
-				}
-				for k, c := range out {
-					if !slices.Equal(streamed[k], c.Tokens) {
-						t.Errorf("%+v: request %d sample %d: %v was streamed, %v returned", o, i, k, streamed[k], c.Tokens)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		g.Close()
-	}
-	if reflect.DeepEqual(alone[7][0], alone[7][1]) {
-		t.Error("two samples at temperature 1.8 are the same")
-	}
-}
-
 func TestTokenCallback(t *testing.T) {
 	g := NewGenerator(load(t, "tiny-llama"), GeneratorOptions{})
 	defer g.Close()
@@ -269,16 +207,6 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := g.Generate(context.Background(), Request{Tokens: []int32{1}}, nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed before: %v", err)
-	}
-}
-
-func TestBrokenWeights(t *testing.T) {
-	m := load(t, "tiny-llama")
-	m.Params[5].Data[0] = float32(math.NaN())
-	g := NewGenerator(m, GeneratorOptions{})
-	defer g.Close()
-	if _, err := g.Generate(context.Background(), Request{Tokens: []int32{1}, N: 2}, nil); err == nil || !strings.Contains(err.Error(), "not finite") {
-		t.Errorf("%v", err)
 	}
 }
 

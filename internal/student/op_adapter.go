@@ -73,7 +73,9 @@ func (g *builder) adapted(weights []*weight) (parts []*adaptedPart) {
 				if place, ok := g.places[adapterPrefix+module+suffixMagnitude]; ok {
 					p.magnitude = g.params[place]
 					p.norms, p.gain = make([]float32, rows), make([]float32, rows)
-					p.squares = squares(p.base, w.columns)
+					if !g.memory.paper {
+						p.squares = squares(p.base, w.columns)
+					}
 				}
 				g.parts++
 				first += p.r
@@ -122,7 +124,7 @@ func (g *builder) adaptedLinear(x *gorgonia.Node, of *stream, weights, biases []
 	if of != nil {
 		nodes = append(nodes, of.node)
 	}
-	o.h = make([]float32, g.capacity*o.rank)
+	o.h = g.memory.floats(g.capacity * o.rank)
 	o.activation = newActivation(g.name("adapted"), len(nodes), g.capacity, o.wide)
 	return g.apply(o, nodes...)
 }

@@ -20,7 +20,9 @@ func onThreads(t *testing.T, threads int, options string) ([]*student.Param, []b
 	o.Student = tiny
 	s := load(t, o)
 	var log bytes.Buffer
-	_, err := Fit(context.Background(), o, s.Model, r.encoded(t, s), Hooks{Now: ticking(), Line: func(l Line) error { return writeLine(&log, l.Step, l) }})
+	_, err := Fit(context.Background(), o, s.Model, r.encoded(t, s), Hooks{
+		Now: ticking(), Memory: func() (resident, peak int64) { return 1, 1 }, Line: func(l Line) error { return writeLine(&log, l.Step, l) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

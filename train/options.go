@@ -23,7 +23,7 @@ type Options struct {
 	MaskPadToken    *bool  `yaml:"mask_pad_token" json:"mask_pad_token" doc:"Never train the padding token, so not the end of a turn where it is the same token."`
 	AppendEOS       string `yaml:"append_eos" json:"append_eos" doc:"Where the end-of-sequence token is appended unless it is there: text, to rows of plain strings; ids, to the ids of every row; none."`
 
-	PEFT        *PEFT  `yaml:"peft,omitempty" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
+	PEFT        *PEFT  `yaml:"peft" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
 	InitAdapter string `yaml:"init_adapter" json:"init_adapter" doc:"The same as peft.init_adapter."`
 
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`

@@ -179,8 +179,10 @@ func TestPEFTOptions(t *testing.T) {
 	if got, _ := json.Marshal(o.PEFT); string(got) != func() string { b, _ := json.Marshal(want); return string(b) }() {
 		t.Errorf("the defaults are %s", got)
 	}
-	if o := pasted(t, "learning_rate: 1"); o.PEFT != nil {
-		t.Error("an adapter is trained unasked")
+	for _, text := range []string{"learning_rate: 1", "peft: null", "peft: ~"} {
+		if o := pasted(t, text); o.PEFT != nil {
+			t.Errorf("%s: an adapter is trained unasked", text)
+		}
 	}
 	if o := pasted(t, "init_adapter: a/b"); o.PEFT == nil || o.PEFT.InitAdapter != "a/b" || o.PEFT.R != nil {
 		t.Errorf("%+v", o.PEFT)

@@ -136,8 +136,7 @@ func Known(key string) bool {
 // fields are the keys of [Options].
 func fields() (keys []string) {
 	for f := range reflect.TypeFor[Options]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		keys = append(keys, name)
+		keys = append(keys, f.Tag.Get("yaml"))
 	}
 	return keys
 }
@@ -152,6 +151,8 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 		switch {
 		case key.Value == "max_length" && value.Tag == "!!null":
 			noLimit = true
+		case key.Value == "peft" && value.ShortTag() == "!!null" && value.Value != "": // null is no adapter, nothing is one with the defaults
+			continue
 		case key.Value == "pad_to_multiple_of" && slices.Contains([]string{"auto", "none", "None"}, value.Value):
 			continue
 		case strings.HasSuffix(key.Value, "_strategy") && value.ShortTag() == "!!bool": // YAML's no, as some write it

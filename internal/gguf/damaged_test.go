@@ -299,5 +299,6 @@ func FuzzOpen(f *testing.F) {
 			g.Texts(key)
 			g.Ints(key)
 		}
+		g.TokenizerFiles()
 	})
 }

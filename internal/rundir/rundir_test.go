@@ -72,7 +72,7 @@ func fill(t testing.TB, d *Dir) {
 	if err := d.Book(ctx, "arms/base/train", stillhouse.Shard{Account: stillhouse.Account{In: 6, Kept: 6}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"student/model.safetensors", "arms/base/x", "evals/base.jsonl", "report.html"} {
+	for _, name := range []string{"student/model.safetensors", "student.partial/log.jsonl", "student.checkpoints/checkpoint-1/log.jsonl", "arms/base/x", "evals/base.jsonl", "report.html"} {
 		if err := WriteFile(d.Path(name), []byte("x")); err != nil {
 			t.Fatal(err)
 		}

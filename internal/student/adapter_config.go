@@ -27,6 +27,7 @@ type adapterJSON struct {
 	PeftType          string             `json:"peft_type"`
 	TaskType          *string            `json:"task_type"`
 	Base              *string            `json:"base_model_name_or_path"`
+	Revision          *string            `json:"revision"` // of a base on the Hub
 	R                 int                `json:"r"`
 	Alpha             float64            `json:"lora_alpha"`
 	Dropout           float64            `json:"lora_dropout"`
@@ -57,7 +58,7 @@ func (l *layerList) UnmarshalJSON(text []byte) error {
 }
 
 // ignoredKeys of adapter_config.json change nothing of what a stored adapter computes.
-var ignoredKeys = []string{"auto_mapping", "inference_mode", "peft_version", "revision", "megatron_config", "megatron_core", "qalora_group_size",
+var ignoredKeys = []string{"auto_mapping", "inference_mode", "peft_version", "megatron_config", "megatron_core", "qalora_group_size",
 	"loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "ensure_weight_tying"}
 
 // readAdapterConfig reads adapter_config.json. A key that it has and this package does not know is taken only where its
@@ -110,6 +111,11 @@ func (r adapterJSON) config() (AdapterConfig, error) {
 		LayersToTransform: r.LayersToTransform, LayersPattern: r.LayersPattern.Names, RankPattern: r.RankPattern, AlphaPattern: r.AlphaPattern, Init: fmt.Sprint(r.Init)}
 	if r.Base != nil {
 		c.Base = *r.Base
+		if r.Revision != nil && *r.Revision != "" && c.Base != "" {
+			if _, err := os.Stat(c.Base); err != nil { // a directory has no revisions
+				c.Base += "@" + *r.Revision
+			}
+		}
 	}
 	if p := r.LayersPattern.Pattern; p != "" {
 		c.LayersPattern = []string{p}
@@ -126,9 +132,12 @@ func (r adapterJSON) config() (AdapterConfig, error) {
 
 // json is adapter_config.json as PEFT 0.21 writes it.
 func (c AdapterConfig) json() ([]byte, error) {
-	var base, layers any
+	var base, revision, layers any
 	if c.Base != "" {
 		base = c.Base
+		if name, after, ok := strings.Cut(c.Base, "@"); ok && !IsModel(c.Base) {
+			base, revision = name, after
+		}
 	}
 	if len(c.LayersToTransform) > 0 {
 		layers = c.LayersToTransform
@@ -146,7 +155,7 @@ func (c AdapterConfig) json() ([]byte, error) {
 		"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true, "bias": "none", "fan_in_fan_out": false,
 		"r": c.R, "lora_alpha": number(c.Alpha), "lora_dropout": float(c.Dropout), "use_rslora": c.RSLoRA, "use_dora": c.DoRA,
 		"target_modules": c.TargetModules, "exclude_modules": c.ExcludeModules, "layers_to_transform": layers, "layers_pattern": Modules{Names: c.LayersPattern},
-		"rank_pattern": ranks, "alpha_pattern": alphas, "init_lora_weights": init, "modules_to_save": nil, "revision": nil, "auto_mapping": nil,
+		"rank_pattern": ranks, "alpha_pattern": alphas, "init_lora_weights": init, "modules_to_save": nil, "revision": revision, "auto_mapping": nil,
 	})
 }
 

@@ -205,6 +205,20 @@ func TestOpenStudent(t *testing.T) {
 	require.ErrorContains(t, err, "is an adapter itself")
 }
 
+// The revision of a base on the Hub stands after its name here, and in a key of its own in the file.
+func TestAdapterRevision(t *testing.T) {
+	dir := adapterDir(t, "g-lora", map[string]any{"base_model_name_or_path": "org/name", "revision": "v2"})
+	a, err := LoadAdapter(dir)
+	require.NoError(t, err)
+	require.Equal(t, "org/name@v2", a.Config.Base)
+	require.NoError(t, a.Save(dir))
+	require.Contains(t, read(t, dir+"/adapter_config.json"), `"revision": "v2"`)
+	require.Contains(t, read(t, dir+"/adapter_config.json"), `"base_model_name_or_path": "org/name"`)
+	back, err := LoadAdapter(dir)
+	require.NoError(t, err)
+	require.Equal(t, a.Config, back.Config)
+}
+
 func FuzzAdapterConfig(f *testing.F) {
 	text, err := os.ReadFile(sft + "g-dora/adapter_final/adapter_config.json")
 	if err != nil {

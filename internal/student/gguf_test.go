@@ -1,6 +1,7 @@
 package student
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"os"
@@ -232,4 +233,38 @@ func TestGGUFNotFinite(t *testing.T) {
 	if _, err := Load(path); stillhouse.KindOf(err) != stillhouse.Invalid || !strings.Contains(err.Error(), "is +Inf: the model that was saved had diverged") {
 		t.Error(err)
 	}
+}
+
+// A file that is read has a configuration with which every parameter has its data.
+func FuzzLoadGGUF(f *testing.F) {
+	for _, arch := range Architectures() {
+		c := tinyLlama
+		c.Architecture, c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.HeadDim = arch, 8, 8, 4, 1, 2
+		var file bytes.Buffer
+		if err := WriteGGUF(&file, New(c, 1, 1), GGUFOptions{Tokenizer: []gguf.Pair{{Key: "tokenizer.ggml.eos_token_id", Value: uint32(2)}}}); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Load(path)
+		if err != nil {
+			if stillhouse.KindOf(err) != stillhouse.Invalid {
+				t.Errorf("not the user's error: %v", err)
+			}
+			return
+		}
+		if err := m.Config.Validate(); err != nil {
+			t.Error(err)
+		}
+		for _, p := range m.Params {
+			if len(p.Data) != p.Size() {
+				t.Errorf("%s: %d values, not those of %v", p.Name, len(p.Data), p.Shape)
+			}
+		}
+	})
 }

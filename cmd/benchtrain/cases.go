@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
+
+	"stillhouse/internal/student"
 )
 
 // A benchCase is one training of ours and the peers that it is held against.
@@ -26,8 +30,8 @@ var cases = []benchCase{
 	{name: "full_bs8", peers: []string{"full_bs8"}, keys: "per_device_train_batch_size: 8, gradient_accumulation_steps: 1"},
 	{name: "lora_bs1x8", peers: []string{"lora_bs1x8"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8" + adapter},
 	{name: "packing", peers: []string{"packing"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, packing: true"},
-	{name: "qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, from_scratch: true"},
-	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, from_scratch: true, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}"},
+	{name: "qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512"},
+	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}"},
 }
 
 // config is the config file of a case.
@@ -87,7 +91,16 @@ func (b bench) prepare() error {
 			return err
 		}
 	}
-	return nil
+	if !b.wanted("qwen3_full") && !b.wanted("qwen3_lora") {
+		return nil
+	}
+	c, err := student.ReadConfig(dir)
+	if err != nil {
+		return err
+	}
+	log.Print("drawing the weights of Qwen3-0.6B's shape")
+	defer debug.FreeOSMemory()
+	return student.Save(student.New(c, 1, 0.02), dir, student.SaveOptions{From: dir})
 }
 
 func unzip(from, to string) error {

@@ -65,7 +65,7 @@ func (b bench) run(ctx context.Context) error {
 	}
 	r := report{Began: time.Now(), Machine: machine.Describe(), Steps: b.steps}
 	for _, c := range cases {
-		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), c.name) {
+		if !b.wanted(c.name) {
 			continue
 		}
 		pairs := b.pairs
@@ -94,6 +94,11 @@ func (b bench) run(ctx context.Context) error {
 	log.Print("the page is ", page)
 	fmt.Println(string(text))
 	return nil
+}
+
+// wanted says whether a case is to be run.
+func (b bench) wanted(name string) bool {
+	return b.only == "" || slices.Contains(strings.Split(b.only, ","), name)
 }
 
 // A pair is one run of ours and one of each peer, next to each other in time.

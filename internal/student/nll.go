@@ -58,10 +58,14 @@ type Scorer struct {
 	step    kernel.Step
 }
 
-// NewScorer copies the model's weights: the model may change afterwards. Close the scorer after use.
+// NewScorer copies the model's weights, with its adapter merged where it has one: the model may change afterwards. Close the scorer after use.
 func NewScorer(m *Model, o ScorerOptions) (*Scorer, error) {
 	o.EnsureDefaults()
 	if err := o.Weights.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := m.Merged()
+	if err != nil {
 		return nil, err
 	}
 	c := m.Config
@@ -77,7 +81,6 @@ func NewScorer(m *Model, o ScorerOptions) (*Scorer, error) {
 	}
 	widths := d.widths()
 	widths[kernel.BufferLogits] = 0
-	var err error
 	if d.program, err = kernel.NewProgram(d.shape, widths, body); err == nil {
 		err = d.reach(1)
 	}

@@ -205,3 +205,22 @@ func TestNLLMemory(t *testing.T) {
 		}
 	}
 }
+
+// A model with an adapter is scored with it.
+func TestNLLOfAnAdapter(t *testing.T) {
+	m := adaptedModel(t, func(*AdapterConfig) {})
+	merged, err := m.Merged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [3][]NLL
+	for i, m := range []*Model{m, merged, {Config: m.Config, Params: m.Params}} {
+		s := scorer(t, m, ScorerOptions{})
+		if got[i], err = collect(s.NLL(context.Background(), each2(labelledRows(int32(m.Config.VocabSize))))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got[0], got[1]) || slices.Equal(got[0], got[2]) {
+		t.Errorf("the adapter is not in the scores: %v, merged %v, base %v", got[0][:4], got[1][:4], got[2][:4])
+	}
+}

@@ -143,7 +143,7 @@ func TestWork(t *testing.T) {
 }
 
 // The pace of a line is that of the tokens since the line before.
-func TestPace(t *testing.T) {
+func TestPaceOfLines(t *testing.T) {
 	o := pasted(t, "{max_steps: 2, logging_steps: 1, per_device_train_batch_size: 1}")
 	o.Student = tiny
 	s := load(t, o)

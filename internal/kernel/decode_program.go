@@ -379,6 +379,15 @@ func (p *Program) Rows(b Buffer, n int) []float32 {
 	return slot[float32](p, int(b), n*int(p.c.step.width[b]))
 }
 
+// Fill makes room for a step of rows, all of which are wanted, and fills a buffer's rows that an operation reads first.
+func (p *Program) Fill(b Buffer, rows int, values []float32) error {
+	if err := p.reserve(rows, rows, rows); err != nil {
+		return err
+	}
+	copy(p.Rows(b, rows), values)
+	return nil
+}
+
 // Losses are those of the wanted rows, nats, valid until the next step.
 func (p *Program) Losses() []float64 {
 	return slot[float64](p, placeLoss, int(p.c.step.picks))

@@ -46,8 +46,8 @@ type decoder struct {
 	cosines, sines []float32 // [positions so far, head_dim/2]
 }
 
-// newDecoder copies the model's weights, with its adapter merged where it has one. With losses the program ends with the cross-entropy of labels.
-func newDecoder(m *Model, w Weights, losses bool) (*decoder, error) {
+// newDecoder copies the model's weights, with its adapter merged where it has one.
+func newDecoder(m *Model, w Weights) (*decoder, error) {
 	m, _ = m.Merged() // weights that are not finite show when a token is chosen
 	c := m.Config
 	d := &decoder{
@@ -55,17 +55,36 @@ func newDecoder(m *Model, w Weights, losses bool) (*decoder, error) {
 		shape:       kernel.CacheShape{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim},
 		frequencies: c.Frequencies(),
 	}
+	if err := d.reserve(m); err != nil {
+		return nil, err
+	}
+	body, head := d.operations(m, weightTypes[w])
+	var err error
+	if d.program, err = kernel.NewProgram(d.shape, d.widths(), append(body, head)); err == nil {
+		err = d.reach(1)
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// reserve makes the slab for the model's weights in any type.
+func (d *decoder) reserve(m *Model) (err error) {
 	bytes := 0
 	for _, p := range m.Params {
 		if bytes += kernel.VectorBytes(p.Size()); len(p.Shape) > 1 {
 			bytes += kernel.PackedBytes(kernel.Float32, p.Shape[0]+kernel.BlockPositions, p.Shape[1])
 		}
 	}
-	var err error
-	if d.slab, err = kernel.NewSlab(bytes); err != nil {
-		return nil, err
-	}
-	widths := kernel.Widths{
+	d.slab, err = kernel.NewSlab(bytes)
+	return err
+}
+
+func (d *decoder) widths() kernel.Widths {
+	c := d.config
+	return kernel.Widths{
 		kernel.BufferX:        c.HiddenSize,
 		kernel.BufferNormed:   c.HiddenSize,
 		kernel.BufferQKV:      (c.NumAttentionHeads + 2*c.NumKeyValueHeads) * c.HeadDim,
@@ -74,14 +93,6 @@ func newDecoder(m *Model, w Weights, losses bool) (*decoder, error) {
 		kernel.BufferActive:   c.IntermediateSize,
 		kernel.BufferLogits:   c.VocabSize,
 	}
-	if d.program, err = kernel.NewProgram(d.shape, widths, d.operations(m, weightTypes[w], losses)); err == nil {
-		err = d.reach(1)
-	}
-	if err != nil {
-		d.close()
-		return nil, err
-	}
-	return d, nil
 }
 
 func (d *decoder) close() {

@@ -6,8 +6,9 @@ import (
 	"stillhouse/internal/kernel"
 )
 
-// operations lays out the weights and writes the model's forward pass as operations on them.
-func (d *decoder) operations(m *Model, t kernel.WeightType, losses bool) []kernel.Op {
+// operations lays out the weights and writes the model's forward pass as operations on them: up to the last norm, and the
+// head's product.
+func (d *decoder) operations(m *Model, t kernel.WeightType) (body []kernel.Op, last kernel.Op) {
 	c, eps := d.config, float32(d.config.RMSNormEps)
 	params := make(map[string][]float32, len(m.Params))
 	for _, p := range m.Params {
@@ -59,11 +60,6 @@ func (d *decoder) operations(m *Model, t kernel.WeightType, losses bool) []kerne
 	if !c.TieWordEmbeddings {
 		head = pack(c.HiddenSize, "lm_head")
 	}
-	ops = append(ops,
-		kernel.Op{Kind: kernel.OpNorm, In: kernel.BufferX, Out: kernel.BufferNormed, A: vector("model.norm.weight"), Eps: eps, Wanted: true, Round: round(head)},
-		kernel.Op{Kind: kernel.OpProduct, In: kernel.BufferNormed, Out: kernel.BufferLogits, Matrix: head, Wanted: true})
-	if losses {
-		ops = append(ops, kernel.Op{Kind: kernel.OpLoss, In: kernel.BufferLogits, Wanted: true})
-	}
-	return ops
+	ops = append(ops, kernel.Op{Kind: kernel.OpNorm, In: kernel.BufferX, Out: kernel.BufferNormed, A: vector("model.norm.weight"), Eps: eps, Wanted: true, Round: round(head)})
+	return ops, kernel.Op{Kind: kernel.OpProduct, In: kernel.BufferNormed, Out: kernel.BufferLogits, Matrix: head, Wanted: true}
 }

@@ -76,7 +76,7 @@ func NewGenerator(m *Model, o GeneratorOptions) *Generator {
 	err := o.Weights.Validate()
 	var d *decoder
 	if err == nil {
-		d, err = newDecoder(m, o.Weights, false)
+		d, err = newDecoder(m, o.Weights)
 	}
 	if err != nil {
 		g.ended = fmt.Errorf("generate: %w", err)

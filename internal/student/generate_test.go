@@ -76,7 +76,7 @@ func TestLogits(t *testing.T) {
 
 func decoderOf(t testing.TB, m *Model, w Weights) *decoder {
 	t.Helper()
-	d, err := newDecoder(m, w, false)
+	d, err := newDecoder(m, w)
 	if err != nil {
 		t.Fatal(err)
 	}

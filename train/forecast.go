@@ -89,7 +89,7 @@ func (g Training) Forecast(resident bool) (f Forecast, err error) {
 	if resident {
 		more -= p.Parameters
 	}
-	f.PeakMiB = mib(held + more + min(garbage, p.Sum()))
+	f.PeakMiB = mib(held + more + garbage)
 	if g.free == nil {
 		g.free = machine.Available
 	}

@@ -16,11 +16,10 @@ import (
 
 // A benchCase is one training of ours and the peers that it is held against.
 type benchCase struct {
-	name   string
-	peers  []string // configurations of bench/peer_train.py
-	keys   string   // under train, beside those of all cases
-	qwen3  bool     // Qwen3-0.6B's shape with drawn weights, on rows of 512 tokens
-	tokens int      // of a packed row of ours, where rows are packed
+	name  string
+	peers []string // configurations of bench/peer_train.py
+	keys  string   // under train, beside those of all cases
+	qwen3 bool     // Qwen3-0.6B's shape with drawn weights, on rows of 512 tokens
 }
 
 const adapter = ", peft: {r: 16, lora_alpha: 32, target_modules: all-linear}"

@@ -58,15 +58,11 @@ func TestMeasureAdapter(t *testing.T) {
 			size += p.Size()
 		}
 		require.EqualValues(t, 4*size, f.Gradients)
-		require.Less(t, on.Work(100, 50), m.plain().Work(100, 50))
 		p, err := MeasurePace(on, 37, 20, 10)
 		require.NoError(t, err)
 		require.Positive(t, p.Pass)
 	}
 }
-
-// plain is the model without its adapter.
-func (m *Model) plain() *Model { return &Model{Config: m.Config, Params: m.Params} }
 
 func TestMeasurePace(t *testing.T) {
 	p, err := MeasurePace(&Model{Config: odd, Params: Layout(odd)}, 64, 20, 10)
@@ -78,11 +74,4 @@ func TestMeasurePace(t *testing.T) {
 	require.Positive(t, p.Pass)
 	require.Positive(t, p.Parameter)
 	require.InEpsilon(t, 2*p.Seconds(100, 50, 4, 1, 1000), p.Seconds(200, 100, 8, 2, 1000), 1e-9)
-}
-
-func TestWork(t *testing.T) {
-	m := &Model{Config: smollm2, Params: Layout(smollm2)}
-	require.InEpsilon(t, 6*106.17e6, m.Work(1, 0), 1e-3)
-	require.InEpsilon(t, 6*28.31e6, m.Work(0, 1), 1e-3)
-	require.InEpsilon(t, 1000*m.Work(1, 0)+500*m.Work(0, 1), m.Work(1000, 500), 1e-12)
 }

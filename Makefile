@@ -14,7 +14,7 @@ TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenize
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
-.PHONY: build demo test check models deps env clean bench-train bench-generate
+.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate
 
 build: bin/stillhouse
 
@@ -37,6 +37,17 @@ demo: build
 
 test: deps check $(BUILD)/python/ready
 	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
+
+# transformers, peft and llama.cpp load what is exported and compute the same. The first time, 3 GB of wheels are installed.
+test-interop: deps $(BUILD)/interop/ready
+	STILLHOUSE_INTEROP_PYTHON=$(BUILD)/interop/bin/python go test -tags interop -count=1 -v -run Interop ./pipelines
+
+$(BUILD)/interop/ready: scripts/requirements-interop.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	rm -rf $(BUILD)/interop
+	python3 -m venv $(BUILD)/interop
+	$(BUILD)/interop/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r scripts/requirements-interop.txt
+	touch $@
 
 # What a reviewer would not want to look for.
 check: deps

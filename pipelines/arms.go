@@ -89,6 +89,9 @@ func (r *run) fit(ctx context.Context, from, dir, stage string) (int, error) {
 		return 0, err
 	}
 	defer s.Tokenizer.Close()
+	if stage != "train" && s.Options.LoggingDir != "" { // each arm has its own curves
+		s.Options.LoggingDir = filepath.Join(s.Options.LoggingDir, uncuratedArm)
+	}
 	examples, shard, err := encode(ctx, s, in)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", stage, err)

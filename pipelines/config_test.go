@@ -215,6 +215,7 @@ func TestEvalFileNamesItsSection(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	const least = "prompts: {path: p.jsonl, reference: a}\ndistill: {endpoint: embedded, model: m}\ncurate: {rewards: [math]}\n"
 	for name, text := range map[string]string{
+		"with an adapter": least + "train: {student: m, peft: }\n", "with adapters": least + "train: {student: m, init_adapter: a, peft: {use_dora: true, target_modules: [q_proj], layers_to_transform: [0, 1]}}\n",
 		"least": least, "with train": least + "train: {student: m}\n", "with empty lists": least + "filter: []\ntrain: {student: m, questions: []}\neval: {path: p, reference: a, arms: [], meta: []}\n",
 		"whole": wellFormed,
 		"zeros": strings.NewReplacer("samples: 4", "temperature: 0\n  seed: -1\n  max_retries: 0\n  api_key_env: ''\n  extra_body: {}\n  stop: ['#']\n  timeout: 90s",
@@ -242,7 +243,7 @@ func TestConfigRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	c, err := Load(writeConfig(t, wellFormed))
+	c, err := Load(writeConfig(t, strings.Replace(wellFormed, "learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +251,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := &Config{Train: &train.Options{}, Eval: &EvalOptions{}}
+	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{}}
 	full.EnsureDefaults()
 	said := []string{"distill.api_key_env", "distill.samples", "train.learning_rate"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {

@@ -38,7 +38,7 @@ func TestConfigPage(t *testing.T) {
 
 func configDoc() string {
 	var c Config
-	c.Train, c.Eval = &train.Options{}, &EvalOptions{}
+	c.Train, c.Eval = &train.Options{PEFT: &train.PEFT{}}, &EvalOptions{}
 	c.EnsureDefaults()
 	reward := curate.RewardEntry{}
 	reward.EnsureDefaults()

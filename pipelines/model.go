@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,14 +18,17 @@ import (
 
 // loaded is a model that can be asked.
 type loaded struct {
-	dir       string
+	dir       string // of the model; of an adapter's base
+	adapter   string // the adapter's directory, "" for a model
+	tokens    string // the directory of the tokenizer
 	tokenizer *chat.Tokenizer
 	model     *student.Model
 	generator *student.Generator
 	stop      []int32 // the tokens that end an answer
 }
 
-// loadModel loads a model by its directory, its GGUF file or its name on the Hub, to be asked with weights of a type.
+// loadModel loads a model by its directory, its GGUF file or its name on the Hub, to be asked with weights of a type. A
+// directory that is an adapter is its base with the adapter merged.
 func loadModel(ctx context.Context, nameOrPath string, weights student.Weights) (*loaded, error) {
 	if err := weights.Validate(); err != nil {
 		return nil, err
@@ -33,29 +37,37 @@ func loadModel(ctx context.Context, nameOrPath string, weights student.Weights) 
 	if err != nil {
 		return nil, err
 	}
+	if l.model, err = l.model.Merged(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	l.generator = student.NewGenerator(l.model, student.GeneratorOptions{Weights: weights})
 	return l, nil
 }
 
-// loadWeights loads a model that is not to be asked.
+// loadWeights loads a model that is not to be asked, with its adapter apart.
 func loadWeights(ctx context.Context, nameOrPath string) (*loaded, error) {
 	dir, err := hub.Resolve(ctx, nameOrPath, hub.Options{})
 	if err != nil {
 		return nil, err
 	}
-	tok, err := chat.Load(dir)
+	l := &loaded{}
+	l.model, l.dir, err = student.OpenStudent(dir, func(base string) (string, error) { return hub.Resolve(ctx, base, hub.Options{}) })
 	if err != nil {
 		return nil, err
 	}
-	m, err := student.Load(dir)
-	if err == nil && int(tok.MaxID()) >= m.Config.VocabSize {
-		err = stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", dir, tok.MaxID(), m.Config.VocabSize)
+	if dir != l.dir {
+		l.adapter = dir
 	}
-	if err != nil {
-		_ = tok.Close()
+	l.tokens = student.TokenizerDir(dir, l.dir)
+	if l.tokenizer, err = chat.Load(l.tokens); err != nil {
 		return nil, err
 	}
-	return &loaded{dir: dir, tokenizer: tok, model: m, stop: stopTokens(m, tok)}, nil
+	if last, size := int(l.tokenizer.MaxID()), l.model.Config.VocabSize; last >= size {
+		_ = l.tokenizer.Close()
+		return nil, stillhouse.Invalidf("the tokenizer in %s has the token id %d, but the model's vocabulary has %d tokens: they do not belong together", l.tokens, last, size)
+	}
+	l.stop = stopTokens(l.model, l.tokenizer)
+	return l, nil
 }
 
 func (l *loaded) Close() error {
@@ -164,7 +176,7 @@ const embeddedModels = "testdata/models"
 // embedded finds the model that `endpoint: embedded` names: a directory, one that comes with the program, or a name on
 // the Hub.
 func embedded(name string) string {
-	if _, err := os.Stat(filepath.Join(name, "config.json")); err == nil {
+	if student.IsModel(name) || student.IsAdapter(name) {
 		return name
 	}
 	for _, root := range append([]string{"."}, besideProgram()...) {

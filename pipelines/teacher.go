@@ -29,7 +29,7 @@ func serveTeacher(ctx context.Context, o *distill.Options) (*teacher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("distill.model: %w", err)
 	}
-	identity, err := fingerprint(m.dir)
+	identity, err := fingerprint(m.dir, m.adapter)
 	if err != nil {
 		_ = m.Close()
 		return nil, err
@@ -49,13 +49,21 @@ func (t *teacher) Close() {
 	_ = t.model.Close()
 }
 
-// fingerprint is the SHA-256 over what makes a model answer as it does: weights, configuration, tokenizer, template.
-func fingerprint(dir string) (string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil {
-		return "", err
+// fingerprint is the SHA-256 over what makes a model answer as it does: weights, configuration, tokenizer, template, of
+// the model and of its adapter where it has one.
+func fingerprint(dirs ...string) (string, error) {
+	var files []string
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		found, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			return "", err
+		}
+		slices.Sort(found)
+		files = append(files, found...)
 	}
-	slices.Sort(files)
 	h := sha256.New()
 	for _, path := range files {
 		switch filepath.Ext(path) {

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,12 +62,46 @@ func createFile(path string) (file, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 }
 
-// A stored is a trainer_state.json.
+// A stored is what a trainer_state.json says.
 type stored struct {
-	Format int            `json:"format"`
-	Run    fingerprint    `json:"run"`
-	State  state          `json:"state"`
-	Files  map[string]sum `json:"files"`
+	Run   fingerprint    `json:"run"`
+	State state          `json:"state"`
+	Files map[string]sum `json:"files"`
+}
+
+// An envelope is a trainer_state.json: what it says, with the CRC-32C of that without white space.
+type envelope struct {
+	Format *int            `json:"format"`
+	CRC    uint32          `json:"crc32c"`
+	Stored json.RawMessage `json:"stored"`
+}
+
+// sealed is the text of a trainer_state.json.
+func sealed(s stored) ([]byte, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	text, err = json.MarshalIndent(envelope{new(checkpointFormat), crc32.Checksum(text, castagnoli), text}, "", "  ")
+	return append(text, '\n'), err
+}
+
+// unseal reads one.
+func (e envelope) unseal() (s stored, err error) {
+	var text bytes.Buffer
+	if err := json.Compact(&text, e.Stored); err != nil {
+		return s, err
+	}
+	if crc32.Checksum(text.Bytes(), castagnoli) != e.CRC {
+		return s, errors.New("it has other values than were written")
+	}
+	if err := json.Unmarshal(text.Bytes(), &s); err != nil {
+		return s, err
+	}
+	if s.State.Result.Steps < 1 {
+		return s, fmt.Errorf("it is of step %d", s.State.Result.Steps)
+	}
+	return s, nil
 }
 
 // A sum is the size of a file and the CRC-32C of its bytes.
@@ -129,7 +164,7 @@ func (c *Checkpoints) write(s state, params []*student.Param, optimiser *AdamW) 
 
 // fill writes a checkpoint's files.
 func (c *Checkpoints) fill(dir string, s state, params []*student.Param, optimiser *AdamW) error {
-	all := stored{Format: checkpointFormat, Run: c.run, State: s, Files: map[string]sum{}}
+	all := stored{Run: c.run, State: s, Files: map[string]sum{}}
 	weights := make([]hub.FloatTensor, len(params))
 	for i, p := range params {
 		weights[i] = hub.FloatTensor{Name: p.Name, Shape: p.Shape, Data: p.Data}
@@ -144,11 +179,11 @@ func (c *Checkpoints) fill(dir string, s state, params []*student.Param, optimis
 			return err
 		}
 	}
-	text, err := json.MarshalIndent(all, "", "  ")
+	text, err := sealed(all)
 	if err != nil {
 		return err
 	}
-	if _, err := c.file(filepath.Join(dir, stateFile), func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err }); err != nil {
+	if _, err := c.file(filepath.Join(dir, stateFile), func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 		return err
 	}
 	return syncDir(dir)

@@ -198,8 +198,7 @@ func TestEarlyStopping(t *testing.T) {
 		{"{early_stopping_patience: 1, greater_is_better: true}", []float64{1, 2, 2}, 3},
 		{"early_stopping_patience: 0", []float64{1, 2, 3, 4}, 0},
 	} {
-		var o Options
-		o = pasted(t, "{eval_strategy: epoch, eval_data: {path: x}, "+strings.Trim(c.options, "{}")+"}")
+		o := pasted(t, "{eval_strategy: epoch, eval_data: {path: x}, "+strings.Trim(c.options, "{}")+"}")
 		r := &trainer{options: o}
 		stopped := 0
 		for i, loss := range c.losses {

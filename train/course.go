@@ -13,6 +13,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/machine"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
 )
@@ -118,13 +119,19 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return Result{}, fmt.Errorf("train: %w%s", err, rundir.Remedy(err))
 	}
 	defer log.Close()
+	r, err := newReport(g, dir, ui.Now, m.say)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
 	g.Hooks = Hooks{
 		Now:      ui.Now,
 		Plan:     m.plan,
 		Forecast: ui.forecast(),
 		Step:     func(l Line) error { m.step(l); return nil },
-		Line:     func(l Line) error { m.line(l); return writeLine(log, l.Step, l) },
-		Eval:     func(l EvalLine) error { m.line(l); return writeLine(log, l.Step, l) },
+		Line:     func(l Line) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		Eval:     func(l EvalLine) error { m.line(l); r.line(l.Step, l); return writeLine(log, l.Step, l) },
+		GEMM:     machine.GEMMRate(),
 	}
 	if result, err = g.Fit(ctx); err != nil {
 		return result, err
@@ -224,7 +231,11 @@ func (s *Student) size() string {
 	for _, p := range s.Model.Params {
 		n += len(p.Data)
 	}
-	return fmt.Sprintf("%s, %.1f million parameters", s.Model.Config.Architecture, float64(n)/1e6)
+	text := fmt.Sprintf("%s, %.1f million parameters", s.Model.Config.Architecture, float64(n)/1e6)
+	if a := s.Model.Adapter; a != nil {
+		text += "; " + describeAdapter(a)
+	}
+	return text
 }
 
 // show prints rows as a table.

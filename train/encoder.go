@@ -67,12 +67,14 @@ func (e *Encoder) Encode(r Row) (Example, error) {
 	if r.kind() != pair && only != nil && *only {
 		return x, stillhouse.Invalidf("%s: completion_only_loss is true, but the row has no prompt and completion: leave it out, or split the row into the two", r.Name)
 	}
+	x.Tokens = e.end(x.Tokens)
 	x.Labels = slices.Clone(x.Tokens)
 	for i := range x.Labels {
-		if i < prompt || assistant != nil && !assistant[i] {
+		if i < prompt || assistant != nil && (i >= len(assistant) || !assistant[i]) {
 			x.Labels[i] = student.Ignored
 		}
 	}
+	e.o.maskPadding(x.Labels, e.tok)
 	if limit := *e.o.MaxLength; limit > 0 && len(x.Tokens) > limit && !e.o.splits() {
 		x.Cut = len(x.Tokens) - limit
 		from := 0
@@ -139,7 +141,7 @@ func join(r Row) (json.RawMessage, error) {
 
 // ended is text with the end-of-sequence token behind it, once.
 func (e *Encoder) ended(text string) string {
-	if strings.HasSuffix(text, e.eos) {
+	if e.o.AppendEOS != eosText || strings.HasSuffix(text, e.eos) {
 		return text
 	}
 	return text + e.eos

@@ -62,9 +62,6 @@ func (t *trainer) evaluate(w Window) (better, stop bool, err error) {
 		}
 		for i, s := range stats {
 			n := len(window.Batches[i])
-			if o.flattens() {
-				n = 1 // a micro-batch is one row to transformers
-			}
 			rows += n
 			found.Loss += float64(n) * s.Loss / float64(max(1, s.Labels))
 			found.add(s)
@@ -79,9 +76,6 @@ func (t *trainer) evaluate(w Window) (better, stop bool, err error) {
 	better, stop = t.judge(line)
 	return better, stop, t.hooks.Eval(line)
 }
-
-// flattens reports whether TRL's collator makes one row of a micro-batch.
-func (o Options) flattens() bool { return o.PaddingFree || o.Packing && o.PackingStrategy != "wrapped" }
 
 // measure gives the sums over each micro-batch of a window, without gradients.
 func (t *trainer) measure(w Window) ([]student.Stats, error) {

@@ -51,6 +51,22 @@ func TestWhenEvaluated(t *testing.T) {
 	}
 }
 
+// The numbers of TRL 1.16's evaluate() on the seven rows, with a last micro-batch that is not full.
+func TestEvaluationOfTRL(t *testing.T) {
+	for options, want := range map[string]EvalLine{
+		"per_device_eval_batch_size: 3":                                                                             {Loss: 8.342294692993164, Entropy: 4.1889645258585615},
+		"per_device_eval_batch_size: 3, padding_free: true, max_length: null":                                       {Loss: 8.342294692993164, Entropy: 4.188964366912842},
+		"per_device_eval_batch_size: 2, packing: true, max_length: 160":                                             {Loss: 8.326905250549316, Entropy: 4.201135953267415},
+		"per_device_eval_batch_size: 4, packing: true, packing_strategy: wrapped, max_length: 100":                  {Loss: 7.9930877685546875, Entropy: 4.1036577224731445},
+		"per_device_eval_batch_size: 3, packing: true, packing_strategy: bfd_split, max_length: 60, loss_type: dft": {Loss: 0.007514446973800659, Entropy: 3.331565093994141, MeanTokenAccuracy: 0.002531645633280277},
+	} {
+		l := evaluated(t, "{"+evalData+", eval_on_start: true, max_steps: 1, "+options+"}")[0]
+		if far(l.Loss, want.Loss, 1e-6*max(1, want.Loss)) || far(l.Entropy, want.Entropy, 1e-5) || far(l.MeanTokenAccuracy, want.MeanTokenAccuracy, 1e-6) {
+			t.Errorf("%s: %+v, in TRL %+v", options, l, want)
+		}
+	}
+}
+
 // What an evaluation says does not depend on how the training goes; the loss does on how rows are put together, by the
 // weights of its mean.
 func TestEvaluation(t *testing.T) {
@@ -64,12 +80,12 @@ func TestEvaluation(t *testing.T) {
 	if l := of("per_device_eval_batch_size: 7"); l.Loss == one.Loss || math.Abs(l.Loss-one.Loss) > 0.2 {
 		t.Errorf("one micro-batch: %+v, two: %+v", l, one)
 	}
-	// A packed row is one sample, and so is a padding-free micro-batch.
+	// A pack is one row, and padding-free is no other evaluation.
 	all := of("per_device_eval_batch_size: 7")
 	if l := of("packing: true, max_length: 2000"); far(l.Loss, all.Loss, 1e-6) {
 		t.Errorf("packed into one: %+v, in one micro-batch: %+v", l, all)
 	}
-	if l := of("per_device_eval_batch_size: 4, padding_free: true"); l.Loss == one.Loss {
+	if l := of("per_device_eval_batch_size: 4, padding_free: true"); far(l.Loss, one.Loss, 1e-9) {
 		t.Errorf("padding-free: %+v", l)
 	}
 	if l := of("loss_type: dft"); l.Loss > one.Loss/10 || far(l.Entropy, of("").Entropy, 1e-9) {

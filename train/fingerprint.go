@@ -26,8 +26,8 @@ type fingerprint struct {
 
 // freeKeys are the keys that may differ when a training goes on: they change nothing, or what they name is looked at itself.
 var freeKeys = []string{
-	"student", "data", "eval_data", "questions", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint", "max_grad_norm_spike",
-	"gradient_checkpointing", "pad_to_multiple_of",
+	"student", "init_adapter", "data", "eval_data", "questions", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint", "max_grad_norm_spike",
+	"gradient_checkpointing", "pad_to_multiple_of", "report_to", "logging_dir", "metrics_address", "ask_kwargs",
 }
 
 // fingerprint is that of a training that is about to begin.
@@ -117,9 +117,13 @@ func rowsSum(rows []Example) string {
 
 // baseSum sums up a model, each parameter by itself so that all cores work.
 func baseSum(m *student.Model) string {
-	sums := make([]uint32, len(m.Params))
+	params := m.Params
+	if m.Adapter != nil {
+		params = slices.Concat(params, m.Adapter.Params)
+	}
+	sums := make([]uint32, len(params))
 	var all sync.WaitGroup
-	for i, p := range m.Params {
+	for i, p := range params {
 		all.Go(func() {
 			var b [4096]byte
 			for from := 0; from < len(p.Data); from += len(b) / 4 {
@@ -134,12 +138,12 @@ func baseSum(m *student.Model) string {
 	all.Wait()
 	h := crc32.New(castagnoli)
 	fmt.Fprintf(h, "%+v", m.Config)
-	for i, p := range m.Params {
+	for i, p := range params {
 		fmt.Fprint(h, p.Name, p.Shape, sums[i])
 	}
 	last := uint32(0)
 	for _, s := range sums {
 		last = last*31 + s
 	}
-	return fmt.Sprintf("%d parameters, %08x%08x", len(m.Params), h.Sum32(), last)
+	return fmt.Sprintf("%d parameters, %08x%08x", len(params), h.Sum32(), last)
 }

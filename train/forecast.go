@@ -177,6 +177,18 @@ func (g Training) Pace(f *Forecast) error {
 	return nil
 }
 
+// blank is the adapter of a training, with or without its weights: to measure with.
+func (p PEFT) blank(m *student.Model) (*student.Adapter, error) {
+	if p.InitAdapter != "" {
+		return student.LoadAdapter(p.InitAdapter)
+	}
+	c, err := p.config(student.AdapterConfig{TargetModules: defaultTargets})
+	if err != nil {
+		return nil, err
+	}
+	return student.BlankAdapter(c, m)
+}
+
 // PlanTraining says what [Run] would do with these options, without loading the model's weights.
 func PlanTraining(ctx context.Context, o Options, progress func(file string, done, total int64)) (f Forecast, err error) {
 	o.EnsureDefaults()
@@ -196,6 +208,11 @@ func PlanTraining(ctx context.Context, o Options, progress func(file string, don
 		return f, fmt.Errorf("student: %w", err)
 	}
 	s := &Student{Dir: dir, Options: o, Model: &student.Model{Config: c, Params: student.Layout(c)}}
+	if o.PEFT != nil {
+		if s.Model.Adapter, err = o.PEFT.blank(s.Model); err != nil {
+			return f, fmt.Errorf("peft: %w", err)
+		}
+	}
 	if s.Tokenizer, err = LoadTokenizer(dir, o); err != nil {
 		return f, fmt.Errorf("student: %w", err)
 	}

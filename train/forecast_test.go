@@ -56,7 +56,7 @@ func TestMemoryThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestPace(t *testing.T) {
+func TestForecastIsTold(t *testing.T) {
 	r := openRun(t, "i-two-epochs")
 	o := pasted(t, "{num_train_epochs: 1}")
 	o.Student = tiny

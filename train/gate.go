@@ -28,7 +28,11 @@ func (s *Student) gate(examples []Example, ui UI) error {
 		ui.mask(enc.Mask(examples[0]))
 	}
 	if err := enc.CheckEnds(examples, s.Model.Config.EOSTokenIDs); err != nil {
-		return err
+		if !s.Options.leavesEndsOut() {
+			return err
+		}
+		ui.say("warning: no row trains the end of a turn, as mask_pad_token %t and append_eos %s (compat: %s) want it: the student will not learn to stop",
+			*s.Options.MaskPadToken, s.Options.AppendEOS, s.Options.Compat)
 	}
 	ends, stops := 0, enc.ends(s.Model.Config.EOSTokenIDs)
 	for _, x := range examples {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"time"
 
 	"stillhouse/internal/student"
@@ -19,9 +18,10 @@ type Line struct {
 	GradNorm          float64 `json:"grad_norm"`     // of this update, before clipping
 	LearningRate      float64 `json:"learning_rate"` // that this update used
 	NumTokens         int64   `json:"num_tokens"`    // seen so far, trained or not
+	NumTrainedTokens  int64   `json:"num_trained_tokens"`
 	MeanTokenAccuracy float64 `json:"mean_token_accuracy"`
 	Entropy           float64 `json:"entropy"` // nats
-	TokensPerS        float64 `json:"tokens_per_s"`
+	Pace
 
 	Steps int           `json:"-"` // of the whole training
 	Left  time.Duration `json:"-"` // until its end, at the pace so far
@@ -29,8 +29,8 @@ type Line struct {
 
 // String is the line for people.
 func (l Line) String() string {
-	return fmt.Sprintf("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  accuracy %.1f %%  %.0f tokens/s  %s left",
-		l.Step, l.Steps, l.Epoch, l.Loss, l.GradNorm, l.LearningRate, 100*l.MeanTokenAccuracy, l.TokensPerS, l.Left.Round(time.Second))
+	return fmt.Sprintf("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  accuracy %.1f %%  %s  %s left",
+		l.Step, l.Steps, l.Epoch, l.Loss, l.GradNorm, l.LearningRate, 100*l.MeanTokenAccuracy, l.Pace, l.Left.Round(time.Second))
 }
 
 // writeLine appends a line to log.jsonl.
@@ -53,6 +53,7 @@ type tally struct {
 	Accuracies float64 `json:"accuracies"`
 	Entropies  float64 `json:"entropies"`
 	Tokens     int64   `json:"tokens"`
+	Labels     int64   `json:"labels"` // of the tokens, those that are trained
 	since      time.Time
 }
 
@@ -66,17 +67,8 @@ func (t *tally) add(s student.Stats) {
 }
 
 // line fills in what the tally knows.
-func (t *tally) line(l *Line, now time.Time) {
+func (t *tally) line(l *Line) {
 	l.Loss = t.Loss / float64(t.Updates)
 	l.MeanTokenAccuracy = t.Accuracies / float64(t.Batches)
 	l.Entropy = t.Entropies / float64(t.Batches)
-	l.TokensPerS = rate(t.Tokens, now.Sub(t.since))
-}
-
-// rate is tokens a second, 0 when no time has passed.
-func rate(tokens int64, d time.Duration) float64 {
-	if d <= 0 {
-		return 0
-	}
-	return math.Round(10*float64(tokens)/d.Seconds()) / 10
 }

@@ -32,6 +32,9 @@ func Load(ctx context.Context, o Options, progress func(file string, done, total
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
+	if student.IsAdapter(dir) {
+		return nil, stillhouse.Invalidf("student: %s is an adapter: name its base as student, and this directory as peft.init_adapter to go on from it", dir)
+	}
 	s := &Student{Dir: dir, Options: o}
 	if o.FromScratch {
 		s.Model, err = scratch(dir, *o.Seed)
@@ -40,6 +43,15 @@ func Load(ctx context.Context, o Options, progress func(file string, done, total
 	}
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
+	}
+	if o.PEFT != nil {
+		a, err := o.adapter(s.Model)
+		if err == nil {
+			err = s.Model.Attach(a)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("peft: %w", err)
+		}
 	}
 	if s.Tokenizer, err = LoadTokenizer(dir, o); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -160,11 +172,41 @@ func scratch(dir string, seed int64) (*student.Model, error) {
 	return student.New(c, uint64(seed), init.Range), nil
 }
 
-// Save writes the student as a Hugging Face directory. Files that are in dir already and are none of a model's stay.
+// adapterDir is the folder of the adapter beside a student that it is merged into.
+const adapterDir = "adapter"
+
+// Save writes the student as a Hugging Face directory, or as a PEFT adapter directory where an adapter was trained that
+// is not to be merged. Files that are in dir already and are none of a model's stay.
 func (s *Student) Save(dir string) error {
-	m := *s.Model
+	if a := s.Model.Adapter; a != nil {
+		if !s.Options.PEFT.Merge {
+			return s.saveAdapter(a, dir)
+		}
+		if err := a.Save(filepath.Join(dir, adapterDir)); err != nil {
+			return err
+		}
+	}
+	merged, err := s.Model.Merged()
+	if err != nil {
+		return err
+	}
+	m := *merged
 	m.Config.PadTokenID = s.padding()
 	if err := student.Save(&m, dir, student.SaveOptions{From: s.Dir}); err != nil {
+		return err
+	}
+	if err := s.saveTemplate(dir); err != nil {
+		return err
+	}
+	return s.saveTokens(dir)
+}
+
+// saveAdapter writes an adapter and the tokenizer.
+func (s *Student) saveAdapter(a *student.Adapter, dir string) error {
+	if err := a.Save(dir); err != nil {
+		return err
+	}
+	if err := student.CopyTokenizer(s.Dir, dir); err != nil {
 		return err
 	}
 	if err := s.saveTemplate(dir); err != nil {
@@ -185,9 +227,10 @@ func (s *Student) saveTemplate(dir string) error {
 func (s *Student) saveTokens(dir string) error {
 	o := s.Options
 	if o.EOSToken != "" {
-		id, _ := s.Tokenizer.ID(o.EOSToken)
-		if err := setKeys(filepath.Join(dir, "config.json"), map[string]any{"eos_token_id": id}); err != nil {
-			return err
+		if id, _ := s.Tokenizer.ID(o.EOSToken); student.IsModel(dir) {
+			if err := setKeys(filepath.Join(dir, "config.json"), map[string]any{"eos_token_id": id}); err != nil {
+				return err
+			}
 		}
 		if err := setKeys(filepath.Join(dir, "tokenizer_config.json"), map[string]any{"eos_token": o.EOSToken}); err != nil {
 			return err

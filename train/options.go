@@ -9,7 +9,7 @@ import (
 )
 
 // Options say what is trained and how. The keys are those of TRL 1.16's SFTConfig, with its meaning and its defaults;
-// the first six are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
+// the first nine are this program's own. What SFTConfig has and this struct has not is in sftconfig.go: taken with the
 // one value that means nothing here, else refused by name.
 type Options struct {
 	Student     string         `yaml:"student" json:"student" doc:"The model to train: a directory, or a name on the Hub."`
@@ -17,7 +17,14 @@ type Options struct {
 	Data        Data           `yaml:"data" json:"data" doc:"The rows of stillhouse train. stillhouse run trains on the rows that it has kept."`
 	Questions   []string       `yaml:"questions" json:"questions" doc:"Questions that the student is asked before and after the training."`
 	AskKwargs   map[string]any `yaml:"ask_kwargs" json:"ask_kwargs" doc:"Variables of the chat template when the student is asked: by the questions, and in the evaluation. Rows must be trained with the same context."`
-	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1."`
+	Compat      string         `yaml:"compat" json:"compat" doc:"Whose meaning the keys have: trl-1; or that of an older release, trl-0.17, trl-0.16, trl-0.13 or trl-0.9, which decides the next three keys where they are left out."`
+
+	NumItemsInBatch string `yaml:"num_items_in_batch" json:"num_items_in_batch" doc:"What an update's losses are divided by: shifted, the labels that are predicted; unshifted, also those of rows' first tokens; micro_batch, the mean of the micro-batches' means."`
+	MaskPadToken    *bool  `yaml:"mask_pad_token" json:"mask_pad_token" doc:"Never train the padding token, so not the end of a turn where it is the same token."`
+	AppendEOS       string `yaml:"append_eos" json:"append_eos" doc:"Where the end-of-sequence token is appended unless it is there: text, to rows of plain strings; ids, to the ids of every row; none."`
+
+	PEFT        *PEFT  `yaml:"peft,omitempty" json:"peft" doc:"Train an adapter in place of the model's weights; written with nothing under it, LoRA with PEFT's defaults."`
+	InitAdapter string `yaml:"init_adapter" json:"init_adapter" doc:"The same as peft.init_adapter."`
 
 	LearningRate              *float64 `yaml:"learning_rate" json:"learning_rate" doc:"The highest learning rate of the schedule."`
 	NumTrainEpochs            float64  `yaml:"num_train_epochs" json:"num_train_epochs" doc:"How often all rows are visited; a fraction ends within an epoch."`
@@ -47,7 +54,7 @@ type Options struct {
 
 	Packing         bool   `yaml:"packing" json:"packing" doc:"Join rows into packs of max_length tokens, which then count as rows."`
 	PackingStrategy string `yaml:"packing_strategy" json:"packing_strategy" doc:"bfd: best fit decreasing, longer rows are cut; bfd_split: longer rows are split; wrapped: one stream, cut every max_length tokens, whose tokens see across rows."`
-	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing in training, which never pads; the rows of a micro-batch of evaluation then count as one sample."`
+	PaddingFree     bool   `yaml:"padding_free" json:"padding_free" doc:"Changes nothing: rows are never padded here."`
 
 	EvalData               Data    `yaml:"eval_data" json:"eval_data" doc:"Rows of the same kind to evaluate on."`
 	EvalSplit              float64 `yaml:"eval_split" json:"eval_split" doc:"Without eval_data: the share of the prompts whose rows are held out to evaluate on."`
@@ -61,6 +68,9 @@ type Options struct {
 	LoggingStrategy  string  `yaml:"logging_strategy" json:"logging_strategy" doc:"When to log: steps, epoch or no."`
 	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
 	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
+	ReportTo         Reports `yaml:"report_to" json:"report_to" doc:"What is told of the training beside log.jsonl: tensorboard, prometheus, a list of them, or none."`
+	LoggingDir       string  `yaml:"logging_dir" json:"logging_dir" doc:"Where TensorBoard's event files go; by default the folder tensorboard beside the student."`
+	MetricsAddress   string  `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the student is trained; other machines can ask an address that is not a loopback one."`
 
 	SaveStrategy           string  `yaml:"save_strategy" json:"save_strategy" doc:"When to write a checkpoint by itself: steps, epoch, best (after an evaluation that is the best so far) or no. Ctrl-C and SIGUSR1 write one in any case."`
 	SaveSteps              float64 `yaml:"save_steps" json:"save_steps" doc:"Updates from one checkpoint to the next; below 1 a share of all updates."`
@@ -73,7 +83,7 @@ type Options struct {
 	EarlyStoppingThreshold float64 `yaml:"early_stopping_threshold" json:"early_stopping_threshold" doc:"By how much more than this an evaluation must be better to count as one."`
 	MaxGradNormSpike       float64 `yaml:"max_grad_norm_spike" json:"max_grad_norm_spike" doc:"Stop, and name the rows, when a gradient norm is more than so many times the median of the last 64; 0 never stops."`
 
-	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, and of the weights with from_scratch."`
+	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, of the weights with from_scratch, and of an adapter and its dropout."`
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
 	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`
@@ -89,7 +99,7 @@ type Data struct {
 
 // EnsureDefaults fills in what is not set, with the defaults of SFTConfig.
 func (o *Options) EnsureDefaults() {
-	ensure(&o.Compat, "trl-1")
+	o.ensureMeaning()
 	if o.AskKwargs == nil {
 		o.AskKwargs = map[string]any{"enable_thinking": false}
 	}
@@ -108,10 +118,12 @@ func (o *Options) EnsureDefaults() {
 	ensure(&o.TruncationMode, "keep_start")
 	ensure(&o.DatasetTextField, "text")
 	ensure(&o.LoggingSteps, 10)
+	ensure(&o.MetricsAddress, "127.0.0.1:9464")
 	point(&o.Seed, 42)
 	ensure(&o.TrainSamplingStrategy, "random")
 	point(&o.GradientCheckpointing, true)
 	o.ensureIntervals()
+	o.ensureAdapter()
 }
 
 func ensure[T comparable](v *T, otherwise T) {
@@ -132,6 +144,9 @@ func (o Options) Validate() error {
 	if o.Student == "" {
 		return options.Wrongf("student", "is missing: name the model to train, a directory or a name on the Hub")
 	}
+	if err := o.checkAdapter(); err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		key   string
 		value string
@@ -143,7 +158,9 @@ func (o Options) Validate() error {
 		{"save_strategy", o.SaveStrategy, []string{"no", "steps", "epoch", "best"}},
 		{"metric_for_best_model", o.MetricForBestModel, []string{"loss", "mean_token_accuracy", "entropy"}},
 		{"logging_strategy", o.LoggingStrategy, []string{"steps", "epoch", "no"}},
-		{"compat", o.Compat, []string{"trl-1"}},
+		{"compat", o.Compat, compats},
+		{"num_items_in_batch", o.NumItemsInBatch, []string{shifted, unshifted, microBatch}},
+		{"append_eos", o.AppendEOS, []string{eosText, eosIDs, eosNone}},
 		{"lr_scheduler_type", o.LRSchedulerType, []string{"linear", "cosine", "constant", "constant_with_warmup"}},
 		{"optim", o.Optim, []string{"adamw_torch_fused", "adamw_torch"}},
 		{"truncation_mode", o.TruncationMode, []string{"keep_start", "keep_end"}},
@@ -187,6 +204,12 @@ func (o Options) Validate() error {
 		if !c.right || math.IsInf(c.value, 0) {
 			return options.Wrongf(c.key, "is %v: it must be %s", c.value, c.range_)
 		}
+	}
+	if err := o.validateMeaning(); err != nil {
+		return err
+	}
+	if err := o.validateReports(); err != nil {
+		return err
 	}
 	return o.validateIntervals()
 }

@@ -123,20 +123,17 @@ func readState(dir string) (*stored, error) {
 	if err != nil {
 		return nil, &damage{dir, err}
 	}
-	var head struct{ Format *int }
-	if err := json.Unmarshal(text, &head); err != nil || head.Format == nil {
-		return nil, &damage{dir, fmt.Errorf("%s is cut short or no state of a training", stateFile)}
+	var e envelope
+	if err := json.Unmarshal(text, &e); err != nil || e.Format == nil {
+		return nil, &damage{dir, fmt.Errorf("%s is cut short, or no state of a training", stateFile)}
 	}
-	if *head.Format != checkpointFormat {
+	if *e.Format != checkpointFormat {
 		return nil, stillhouse.Invalidf("the checkpoint %s has format %d, this program writes and reads %d: go on with the version that wrote it, or set resume_from_checkpoint to false to begin again",
-			dir, *head.Format, checkpointFormat)
+			dir, *e.Format, checkpointFormat)
 	}
-	var all stored
-	if err := json.Unmarshal(text, &all); err != nil {
+	all, err := e.unseal()
+	if err != nil {
 		return nil, &damage{dir, fmt.Errorf("%s: %w", stateFile, err)}
-	}
-	if all.State.Result.Steps < 1 {
-		return nil, &damage{dir, fmt.Errorf("%s is of step %d", stateFile, all.State.Result.Steps)}
 	}
 	return &all, nil
 }
@@ -247,7 +244,11 @@ func (t *trainer) takeBest() error {
 		return nil
 	}
 	dir := t.checkpoints.path(t.Best.Step)
-	if _, err := readState(dir); err != nil {
+	all, err := readState(dir)
+	if err == nil {
+		err = all.Files[weightsFile].check(filepath.Join(dir, weightsFile))
+	}
+	if err != nil {
 		return fmt.Errorf("load_best_model_at_end: the best evaluation was at step %d: %w", t.Best.Step, err)
 	}
 	if err := readFloats(filepath.Join(dir, weightsFile), weightsOf(t.params)); err != nil {

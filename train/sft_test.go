@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type goldenRun struct {
 	Name, Model, Data string
 	EvalData          string `json:"eval_data"`
 	Effective         map[string]any
+	LoRA              map[string]any `json:"lora"`
 	batches           []goldenBatch
 	log               []goldenLine
 	final             goldenFinal
@@ -96,6 +98,11 @@ func (r goldenRun) options(t *testing.T) Options {
 			set[key] = v
 		}
 	}
+	if r.LoRA != nil {
+		peft := maps.Clone(r.LoRA)
+		peft["init_adapter"] = golden + "sft/" + r.Name + "/adapter_init"
+		set["peft"] = peft
+	}
 	if r.EvalData != "" {
 		set["eval_data"] = map[string]any{"path": golden + "sft/data/" + r.EvalData + ".jsonl"}
 	}
@@ -160,6 +167,7 @@ const resumedRun = "j-resume"
 var goldenRuns = []string{
 	"a-course-messages", "a-course-completion", "a-course-pc-full", "b-bs4", "b-bs8-as-course", "b-pad-to-multiple", "c-packing-bfd", "c-packing-bfd-bs2", "c-packing-bfd-split",
 	"c-packing-wrapped", "d-truncate", "d-truncate-keep-end", "f-assistant-only", "l-dft", "e-cosine-warmup-wd", "e-constant-warmup-ratio", "h-partial-window", "i-two-epochs", "k-text", "k-pc-text", "m-qwen2", "m-qwen3",
+	"g-lora", "g-rslora", "g-dora", "m-qwen3-lora",
 }
 
 // Every run is TRL's: the order of the rows, their ids and labels, each line of the log, and the weights at the end.
@@ -265,8 +273,19 @@ func (r goldenRun) checkTraining(t *testing.T, s *Student, examples []Example) {
 	if result.Steps != r.final.Updates || math.Abs(result.LossMean-r.final.TrainLoss) > 1e-5 || result.Tokens != every[len(every)-1].NumTokens {
 		t.Errorf("%+v: TRL made %d updates with the mean loss %v", result, r.final.Updates, r.final.TrainLoss)
 	}
-	for _, p := range s.Model.Params {
-		want, ok := r.final.Params[p.Name]
+	params, adapter := s.Model.Params, s.Model.Adapter
+	if adapter != nil {
+		params = adapter.Params
+		if len(params) != len(r.final.Params) {
+			t.Errorf("%d parameters are trained, in TRL %d", len(params), len(r.final.Params))
+		}
+	}
+	for _, p := range params {
+		name := p.Name
+		if adapter != nil { // as the modules are called while PEFT trains them
+			name = strings.NewReplacer(".weight", ".default.weight", "magnitude_vector", "magnitude_vector.default.weight").Replace(name)
+		}
+		want, ok := r.final.Params[name]
 		if !ok {
 			t.Errorf("%s is not in TRL's model", p.Name)
 			continue

@@ -64,7 +64,6 @@ var foreigners = map[string]foreign{
 	// Lines.
 	"logging_nan_inf_filter":        anything, // a loss that is not a number ends the training
 	"include_num_input_tokens_seen": only("num_tokens in the log is the count", "no", "false"),
-	"report_to":                     only("the log is log.jsonl in the student's directory", "none", "[]"),
 	"log_level":                     anything,
 	"log_level_replica":             anything,
 	"log_on_each_node":              anything,
@@ -137,7 +136,8 @@ func Known(key string) bool {
 // fields are the keys of [Options].
 func fields() (keys []string) {
 	for f := range reflect.TypeFor[Options]().Fields() {
-		keys = append(keys, f.Tag.Get("yaml"))
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		keys = append(keys, name)
 	}
 	return keys
 }

@@ -10,6 +10,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/kernel"
+	"stillhouse/internal/machine"
 	"stillhouse/internal/student"
 )
 
@@ -37,6 +38,9 @@ type Hooks struct {
 	Line     func(Line) error     // every logging_steps
 	Eval     func(EvalLine) error // after each evaluation
 	Now      func() time.Time     // the clock, by default the machine's
+
+	GEMM   float64                       // the machine's rate of bare products in GFLOP/s, for the log; 0 leaves it out
+	Memory func() (resident, peak int64) // what the process holds, in bytes, by default as the kernel says
 }
 
 func (h *Hooks) ensureDefaults() {
@@ -54,6 +58,9 @@ func (h *Hooks) ensureDefaults() {
 	}
 	if h.Now == nil {
 		h.Now = time.Now
+	}
+	if h.Memory == nil {
+		h.Memory = func() (resident, peak int64) { return machine.Resident(), machine.Peak() }
 	}
 }
 
@@ -154,7 +161,7 @@ func (g Training) start() (*trainer, error) {
 		options: o, graph: graph, params: params, examples: rows, eval: eval, size: size, hooks: g.Hooks, checkpoints: g.Checkpoints,
 		lines: o.lines(plan.Updates), evaluations: o.evaluations(plan.Updates), saves: o.saves(plan.Updates),
 		schedule: o.Schedule(plan.Updates), optimiser: NewAdamW(o, params), plan: plan,
-		footprint: forecast.footprint, began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
+		footprint: forecast.footprint, work: newWork(g.Model, params), began: g.Hooks.Now(), state: state{Result: Result{Rows: len(g.Rows)}},
 	}
 	t.Tally.since = t.began
 	for _, e := range rows {
@@ -186,6 +193,7 @@ type trainer struct {
 	evaluations interval
 	saves       interval
 	began       time.Time
+	work        work
 }
 
 // step makes one update, and evaluates and saves when it is time. It says whether the training ends here.
@@ -222,13 +230,13 @@ func (t *trainer) step(w Window) (stop bool, err error) {
 // update makes one update and logs it.
 func (t *trainer) update(w Window) error {
 	labels := w.labels(t.examples)
-	stats, tokens, err := t.gradients(w, labels)
+	own := tally{Updates: 1, since: t.hooks.Now()}
+	stats, tokens, loss, err := t.gradients(w)
 	if err != nil {
 		return err
 	}
-	own := tally{Updates: 1, Tokens: tokens, since: t.hooks.Now()}
+	own.Tokens, own.Labels, own.Loss = tokens, int64(labels), loss
 	for _, s := range stats {
-		own.Loss += s.Loss / float64(max(1, labels))
 		own.add(s)
 	}
 	norm := Norm(t.graph.Gradients())
@@ -247,6 +255,7 @@ func (t *trainer) update(w Window) error {
 	t.Tally.Updates++
 	t.Tally.Loss += own.Loss
 	t.Tally.Tokens += tokens
+	t.Tally.Labels += own.Labels
 	t.Epoch = w.Epoch
 	t.Result.add(w.Update, own.Loss, tokens, labels, t.Logged)
 	return t.log(w, line, own)
@@ -255,9 +264,9 @@ func (t *trainer) update(w Window) error {
 // log reports an update, and writes a line when it is time for one.
 func (t *trainer) log(w Window, line Line, own tally) error {
 	now := t.hooks.Now()
-	line.NumTokens = t.Result.Tokens
+	line.NumTokens, line.NumTrainedTokens = t.Result.Tokens, t.Result.TrainedTokens
 	line.Left = time.Duration(float64(now.Sub(t.began)) / float64(line.Step) * float64(line.Steps-line.Step))
-	own.line(&line, now)
+	own.line(&line)
 	line.TokensPerS = rate(t.Result.Tokens, now.Sub(t.began))
 	if err := t.hooks.Step(line); err != nil {
 		return err
@@ -265,7 +274,8 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 	if !t.lines.due(w) && !(t.options.LoggingFirstStep && line.Step == 1) {
 		return nil
 	}
-	t.Tally.line(&line, now)
+	t.Tally.line(&line)
+	line.Pace = t.pace(t.Tally, now)
 	if !t.Logged {
 		t.Result.LossFirst = line.Loss
 	}
@@ -275,29 +285,36 @@ func (t *trainer) log(w Window, line Line, own tally) error {
 	return t.hooks.Line(line)
 }
 
-// gradients leaves the gradient of the window's loss in the graph. It returns the sums over each micro-batch, and the
-// number of tokens.
-func (t *trainer) gradients(w Window, labels int) (stats []student.Stats, tokens int64, err error) {
+// gradients leaves the gradient of the window's loss in the graph. It returns the sums over each micro-batch, the number
+// of tokens, and the loss.
+func (t *trainer) gradients(w Window) (stats []student.Stats, tokens int64, loss float64, err error) {
 	t.graph.ZeroGradients()
 	stats = make([]student.Stats, len(w.Batches))
-	for _, p := range passes(w, t.examples, t.size) {
-		rows, err := t.graph.AccumulateRows(p.batch, 1/float64(max(1, labels)))
-		if err != nil {
-			return nil, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)
-		}
-		var bad []int
-		for i, s := range rows {
-			if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
-				bad = append(bad, p.rows[i])
+	n := 0 // passes
+	for _, part := range t.options.shares(w, t.examples) {
+		scale := 1 / max(1, part.divisor)
+		for _, p := range passes(part.Window, t.examples, t.size) {
+			t.graph.Seed(uint64(*t.options.Seed)<<32 ^ uint64(w.Update)<<12 ^ uint64(n)) // of dropout: the same however the training got here
+			n++
+			rows, err := t.graph.AccumulateRows(p.batch, scale)
+			if err != nil {
+				return nil, 0, 0, fmt.Errorf("rows %s: %w", t.names(p.rows), err)
 			}
-			stats[p.of[i]].Add(s)
+			var bad []int
+			for i, s := range rows {
+				if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+					bad = append(bad, p.rows[i])
+				}
+				loss += s.Loss * scale
+				stats[part.first+p.of[i]].Add(s)
+			}
+			if bad != nil {
+				return nil, 0, 0, stillhouse.Invalidf("the loss of %s is not a number: lower learning_rate, or look at these rows", t.names(bad))
+			}
+			tokens += int64(len(p.batch.Tokens))
 		}
-		if bad != nil {
-			return nil, 0, stillhouse.Invalidf("the loss of %s is not a number: lower learning_rate, or look at these rows", t.names(bad))
-		}
-		tokens += int64(len(p.batch.Tokens))
 	}
-	return stats, tokens, nil
+	return stats, tokens, loss, nil
 }
 
 // rows are all rows of a window.

@@ -27,7 +27,7 @@ var cases = []benchCase{
 	{name: "lora_bs1x8", peers: []string{"lora_bs1x8"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8" + adapter},
 	{name: "packing", peers: []string{"packing"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, packing: true"},
 	{name: "qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, from_scratch: true"},
-	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, from_scratch: true" + adapter},
+	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, from_scratch: true, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}"},
 }
 
 // config is the config file of a case.

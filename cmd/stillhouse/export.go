@@ -84,8 +84,8 @@ func exportModelCommand(c *console) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.Format, "format", export.Safetensors, "safetensors (a Hugging Face directory) or gguf (llama.cpp, with a Modelfile for Ollama)")
-	cmd.Flags().StringVar(&o.Dtype, "dtype", "", "f32, f16 or bf16, for gguf also q8_0 and q4_0; by default that of the checkpoint")
+	cmd.Flags().StringVar(&o.Format, "format", export.Safetensors, "safetensors (a Hugging Face directory), gguf (llama.cpp, with a Modelfile for Ollama); of an adapter, peft, or merged (safetensors)")
+	cmd.Flags().StringVar(&o.Dtype, "dtype", "", "f32, f16 or bf16, for gguf also q8_0 and q4_0, for peft f32; by default that of the checkpoint")
 	cmd.Flags().StringVar(&shard, "max-shard-size", "5GB", "safetensors larger than this are split into shards")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: what export.json holds")
 	return cmd

@@ -50,6 +50,10 @@ func TestInterrupted(t *testing.T) {
 		if code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted") {
 			t.Errorf("interrupted after %q: exit code %d, %q, %s", word, code, stdout.String(), stderr)
 		}
+		// The training that was stopped went on from where it was.
+		if trained := strings.Contains(stderr.String(), "going on after step 2"); trained != (word == "evals/curated/answer ") {
+			t.Errorf("interrupted after %q: a training went on: %t: %s", word, trained, stderr)
+		}
 	}
 	if code, _, stderr := cli(t, "run", config, "--runs", dir); code != 0 {
 		t.Errorf("going on: exit code %d: %s", code, stderr)

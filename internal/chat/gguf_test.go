@@ -1,8 +1,11 @@
 package chat
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -190,4 +193,139 @@ func TestGGUFTokenizersRefused(t *testing.T) {
 		_, err := Load(tokenizerGGUF(t, tc.set))
 		require.ErrorContains(t, err, tc.want, name)
 	}
+}
+
+// pairsOf writes a tokenizer as GGUF metadata and reads it back.
+func pairsOf(t *testing.T, tk *Tokenizer, size int) *Tokenizer {
+	t.Helper()
+	pairs, err := tk.Vocabulary(size).Pairs()
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "written.gguf")
+	out, err := os.Create(path)
+	require.NoError(t, err)
+	require.NoError(t, gguf.Write(out, append([]gguf.Pair{{Key: "general.architecture", Value: "llama"}}, pairs...), nil))
+	require.NoError(t, out.Close())
+	return load(t, path)
+}
+
+// The real Qwen3 tokenizer comes back from a GGUF file as it was, though the model's vocabulary has ids without a token.
+func TestQwen3ThroughGGUF(t *testing.T) {
+	want := qwen3(t)
+	tk := pairsOf(t, want, 151936)
+	require.Equal(t, want.MaxID(), tk.MaxID())
+	require.Equal(t, want.Template(), tk.Template())
+	require.Equal(t, want.EOS(), tk.EOS())
+	require.Equal(t, want.PAD(), tk.PAD())
+	for id := range want.MaxID() + 1 {
+		require.Equal(t, want.Token(id), tk.Token(id))
+		require.Equal(t, want.IsSpecial(id), tk.IsSpecial(id))
+	}
+	lines(t, parity+"chat/qwen3_strings.jsonl", func(row struct {
+		Text string
+		IDs  []int32
+	}) {
+		require.Equal(t, row.IDs, append([]int32{}, tk.Encode(row.Text)...), row.Text)
+	})
+}
+
+// tokenizerJSON is tiny-llama's tokenizer.json with a change.
+func tokenizerJSON(t *testing.T, change func(file, model map[string]any)) *Tokenizer {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		raw, err := os.ReadFile(parity + "models/tiny-llama/" + name)
+		require.NoError(t, err)
+		if name == "tokenizer.json" {
+			var file map[string]any
+			require.NoError(t, json.Unmarshal(raw, &file))
+			change(file, file["model"].(map[string]any))
+			raw, err = json.Marshal(file)
+			require.NoError(t, err)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), raw, 0o644))
+	}
+	return load(t, dir)
+}
+
+func object(t *testing.T, text string) any {
+	t.Helper()
+	var v any
+	require.NoError(t, json.Unmarshal([]byte(text), &v))
+	return v
+}
+
+const (
+	wordSplit = `{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N} ?[^\\s\\p{L}\\p{N}]+"},"behavior":"Isolated","invert":false}`
+	llama3    = `{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false}`
+	qwen2     = `{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false}`
+	level     = `{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}`
+	ends      = `{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"%s","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"<|im_end|>","type_id":0}}],
+		"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":1}}],
+		"special_tokens":{"%s":{"id":"%s","ids":[%d],"tokens":["%s"]},"<|im_end|>":{"id":"<|im_end|>","ids":[2],"tokens":["<|im_end|>"]}}}`
+)
+
+// Tokenizers of each kind come back as they were.
+func TestThroughGGUF(t *testing.T) {
+	for name, change := range map[string]func(file, model map[string]any){
+		"smollm": func(_, _ map[string]any) {},
+		"gpt-2": func(file, _ map[string]any) {
+			file["pre_tokenizer"] = object(t, strings.Replace(level, `"use_regex":false`, `"use_regex":true`, 1))
+		},
+		"llama-bpe": func(file, model map[string]any) {
+			file["pre_tokenizer"] = object(t, `{"type":"Sequence","pretokenizers":[`+llama3+`,`+level+`]}`)
+			file["post_processor"] = object(t, `{"type":"Sequence","processors":[`+level+`,`+fmt.Sprintf(ends, "<|im_start|>", "<|im_start|>", "<|im_start|>", 1, "<|im_start|>")+`]}`)
+			model["ignore_merges"] = true
+		},
+		"qwen2, not normalised": func(file, _ map[string]any) {
+			file["pre_tokenizer"] = object(t, `{"type":"Sequence","pretokenizers":[`+qwen2+`,`+level+`]}`)
+		},
+		"merges as text": func(_, model map[string]any) {
+			for i, m := range model["merges"].([]any) {
+				if pair, ok := m.([]any); ok {
+					model["merges"].([]any)[i] = pair[0].(string) + " " + pair[1].(string)
+				}
+			}
+		},
+		"a token of the user's": func(file, _ map[string]any) {
+			file["added_tokens"] = append(file["added_tokens"].([]any), object(t, `{"id":384,"content":"<tool>","special":false,"normalized":false,"single_word":false,"lstrip":false,"rstrip":false}`))
+		},
+	} {
+		want := tokenizerJSON(t, change)
+		tk := pairsOf(t, want, 400)
+		require.Equal(t, want.MaxID(), tk.MaxID(), name)
+		lines(t, parity+"chat/tiny_strings.jsonl", func(row struct{ Text string }) {
+			for _, text := range []string{row.Text, row.Text + "<tool>'LL 12345"} {
+				require.Equal(t, want.Encode(text), tk.Encode(text), "%s: %q", name, text)
+				require.Equal(t, want.EncodeWithSpecial(text), tk.EncodeWithSpecial(text), "%s: %q", name, text)
+			}
+		})
+	}
+}
+
+// What GGUF cannot say is refused, and not written as something else.
+func TestNotAsGGUF(t *testing.T) {
+	for name, tc := range map[string]struct {
+		size   int
+		change func(file, model map[string]any)
+		want   string
+	}{
+		"another split": {384, func(file, _ map[string]any) { file["pre_tokenizer"] = object(t, wordSplit) }, "is none that GGUF has a name for here: those of default, gpt-2, llama-bpe, qwen2, smollm are"},
+		"a prefix": {384, func(file, _ map[string]any) {
+			file["pre_tokenizer"] = object(t, strings.Replace(level, "false", "true", 1))
+		}, "is none that GGUF has a name for"},
+		"merges ignored":  {384, func(_, model map[string]any) { model["ignore_merges"] = true }, "whose ignore_merges llama.cpp takes to be false: this one's is true"},
+		"byte fallback":   {384, func(_, model map[string]any) { model["byte_fallback"] = true }, "byte_fallback"},
+		"lower case":      {384, func(file, _ map[string]any) { file["normalizer"] = object(t, `{"type":"Lowercase"}`) }, `normalizer {"type":"Lowercase"}`},
+		"NFC with smollm": {384, func(file, _ map[string]any) { file["normalizer"] = object(t, `{"type":"NFC"}`) }, "which llama.cpp does not with smollm"},
+		"other ends": {384, func(file, _ map[string]any) {
+			file["post_processor"] = object(t, fmt.Sprintf(ends, "<|endoftext|>", "<|endoftext|>", "<|endoftext|>", 0, "<|endoftext|>"))
+		}, "adds other tokens than bos_token"},
+		"a blank is eaten": {384, func(file, _ map[string]any) { file["added_tokens"].([]any)[0].(map[string]any)["rstrip"] = true }, `the added token "<|endoftext|>" is found by what is beside it`},
+		"a small model":    {300, func(_, _ map[string]any) {}, "the model's vocabulary has 300 tokens"},
+	} {
+		_, err := tokenizerJSON(t, tc.change).Vocabulary(tc.size).Pairs()
+		require.ErrorContains(t, err, tc.want, name)
+	}
+	_, err := load(t, "../../testdata/tokenizers/unigram").Vocabulary(400).Pairs()
+	require.ErrorContains(t, err, "the tokenizer's model is Unigram")
 }

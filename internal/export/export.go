@@ -3,6 +3,7 @@
 //
 //	export.go     from a model to a directory      probe.go      the fixed prompts and the comparison
 //	gguf.go       a GGUF file and its Modelfile    modelfile.go  the chat template in Ollama's form
+//	adapter.go    a PEFT adapter, or a model with its adapter merged
 package export
 
 import (
@@ -31,20 +32,29 @@ const ReportFile = "export.json"
 const (
 	Safetensors = "safetensors" // a Hugging Face directory
 	GGUF        = "gguf"        // a GGUF file and a Modelfile
+	Merged      = "merged"      // a Hugging Face directory of an adapter's base with the adapter merged
+	PEFT        = "peft"        // an adapter as PEFT's directory
 )
+
+// formats are their names.
+var formats = []string{Safetensors, GGUF, Merged, PEFT}
 
 // defaultShard is the size above which safetensors are split into shards, in bytes.
 const defaultShard = 5e9
 
 // Options say what is written.
 type Options struct {
-	Format       string // safetensors or gguf; "" is safetensors
-	Dtype        string // f32, f16 or bf16, for gguf also q8_0 and q4_0; "" is that of the checkpoint
+	Format       string // safetensors, gguf, merged or peft; "" is safetensors
+	Dtype        string // f32, f16 or bf16, for gguf also q8_0 and q4_0, for peft f32; "" is that of the checkpoint
 	MaxShardSize int64  // bytes; larger weights are split into shards; 0 is 5 GB
+
+	written func(dir string) error // called before what was written is read back; tests set it
 }
 
-// dtypes are the names of the types in each format, with what they are called there.
-var dtypes = map[string][]string{Safetensors: {"f32", "f16", "bf16"}, GGUF: {"f32", "f16", "bf16", "q8_0", "q4_0"}}
+// dtypes are the names of the types in each format.
+var dtypes = map[string][]string{
+	Safetensors: {"f32", "f16", "bf16"}, GGUF: {"f32", "f16", "bf16", "q8_0", "q4_0"}, Merged: {"f32", "f16", "bf16"}, PEFT: {"f32"},
+}
 
 var long = map[string]string{"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
@@ -56,7 +66,7 @@ func (o *Options) EnsureDefaults(dtype string) {
 	if o.Dtype == "" {
 		o.Dtype = "f32"
 		for short, name := range long {
-			if name == dtype {
+			if name == dtype && o.Format != PEFT {
 				o.Dtype = short
 			}
 		}
@@ -70,7 +80,7 @@ func (o *Options) EnsureDefaults(dtype string) {
 func (o Options) Validate() error {
 	known, ok := dtypes[o.Format]
 	if !ok {
-		return stillhouse.Invalidf("format %q is not written: %s and %s are", o.Format, Safetensors, GGUF)
+		return stillhouse.Invalidf("format %q is not written: %s are", o.Format, strings.Join(formats, ", "))
 	}
 	for _, d := range known {
 		if d == o.Dtype {
@@ -80,15 +90,16 @@ func (o Options) Validate() error {
 			return nil
 		}
 	}
-	return stillhouse.Invalidf("dtype %q is not written as %s: %s are", o.Dtype, o.Format, strings.Join(known, ", "))
+	return stillhouse.Invalidf("dtype %q is not written as %s: of f32, f16, bf16, q8_0 and q4_0, it can be %s", o.Dtype, o.Format, strings.Join(known, ", "))
 }
 
 // A Model is what is exported.
 type Model struct {
-	Name      string // that it gets, such as demo
-	Dir       string // where it was read from: a Hugging Face directory or a GGUF file
-	Weights   *student.Model
-	Tokenizer *chat.Tokenizer
+	Name         string         // that it gets, such as demo
+	Dir          string         // where it was read from, or the base of an adapter: a Hugging Face directory or a GGUF file
+	TokenizerDir string         // where the tokenizer was read from; "" is Dir
+	Weights      *student.Model // with its adapter attached, if it has one
+	Tokenizer    *chat.Tokenizer
 }
 
 // A Report is what is known of an export; it is stored beside it.
@@ -111,8 +122,15 @@ type File struct {
 // Write exports a model to a new directory and reads it back. It takes the model's weights over: they are rounded to
 // what was written, compared, and let go. Where the comparison, or anything else, fails, there is no directory.
 func Write(ctx context.Context, m Model, dir string, o Options) (*Report, error) {
+	if m.TokenizerDir == "" {
+		m.TokenizerDir = m.Dir
+	}
 	o.EnsureDefaults(m.Weights.Config.Dtype)
-	if err := o.Validate(); err != nil {
+	err := o.Validate()
+	if adapter := o.Format == Merged || o.Format == PEFT; err == nil && adapter && m.Weights.Adapter == nil {
+		err = stillhouse.Invalidf("format %s is for adapters, and this is none", o.Format)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", m.Name, err)
 	}
 	r, err := write(ctx, m, filepath.Clean(dir), o)
@@ -147,13 +165,22 @@ func write(ctx context.Context, m Model, dir string, o Options) (_ *Report, err 
 	if err != nil {
 		return nil, err
 	}
-	back := tmp
-	round := func() error { return roundFloats(m.Weights, long[o.Dtype]) }
+	x := &copied{load: func() (*student.Model, error) { return student.Load(tmp) }, tokens: tmp, round: func() error { return roundFloats(m.Weights, long[o.Dtype]) }}
+	if o.Format != PEFT {
+		if err := merge(m.Weights); err != nil {
+			return nil, err
+		}
+	}
 	switch o.Format {
-	case Safetensors:
-		err = student.Save(m.Weights, tmp, student.SaveOptions{From: m.Dir, Dtype: long[o.Dtype], MaxShardSize: o.MaxShardSize})
+	case Safetensors, Merged:
+		err = student.Save(m.Weights, tmp, student.SaveOptions{From: m.Dir, Tokenizer: m.TokenizerDir, Dtype: long[o.Dtype], MaxShardSize: o.MaxShardSize})
 	case GGUF:
-		back, round, err = writeGGUF(m, tmp, o, r)
+		err = writeGGUF(m, tmp, o, r, x)
+	case PEFT:
+		err = writeAdapter(m, tmp, r, x)
+	}
+	if err == nil && o.written != nil {
+		err = o.written(tmp)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -161,7 +188,7 @@ func write(ctx context.Context, m Model, dir string, o Options) (_ *Report, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.compare(ctx, m, round, back); err != nil {
+	if err := c.compare(ctx, m, x); err != nil {
 		return nil, err
 	}
 	r.Comparison = c
@@ -180,6 +207,13 @@ func write(ctx context.Context, m Model, dir string, o Options) (_ *Report, err 
 		return nil, err
 	}
 	return r, syncDir(filepath.Dir(dir))
+}
+
+// A copied is what was written of a model, to be read back.
+type copied struct {
+	load   func() (*student.Model, error)
+	tokens string       // the path of its tokenizer
+	round  func() error // rounds the model in memory to what was written
 }
 
 // list is the files of a directory with their sizes and sums.

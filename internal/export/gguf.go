@@ -15,29 +15,30 @@ import (
 
 var ggufTypes = map[string]gguf.Type{"f32": gguf.F32, "f16": gguf.F16, "bf16": gguf.BF16, "q8_0": gguf.Q8_0, "q4_0": gguf.Q4_0}
 
-// writeGGUF writes NAME-TYPE.gguf and the Modelfile with which Ollama takes it in. It gives the path to read back and
-// what rounds the model to it.
-func writeGGUF(m Model, dir string, o Options, r *Report) (path string, round func() error, err error) {
+// writeGGUF writes NAME-TYPE.gguf and the Modelfile with which Ollama takes it in.
+func writeGGUF(m Model, dir string, o Options, r *Report, x *copied) error {
 	typ := ggufTypes[o.Dtype]
 	tokenizer, err := tokenizerPairs(m)
 	if err != nil {
-		return "", nil, stillhouse.Invalidf("%w; --format safetensors keeps the tokenizer as it is", err)
+		return stillhouse.Invalidf("%w; --format safetensors keeps the tokenizer as it is", err)
 	}
 	name := fileName(m.Name) + "-" + typ.String() + ".gguf"
-	path = filepath.Join(dir, name)
+	path := filepath.Join(dir, name)
 	err = writeFile(path, func(w io.Writer) error {
 		return student.WriteGGUF(w, m.Weights, student.GGUFOptions{Name: m.Name, Type: typ, Tokenizer: tokenizer})
 	})
 	if err != nil {
-		return "", nil, err
+		return err
 	}
 	text, notes, err := modelfile(m, name)
 	if err != nil {
-		return "", nil, err
+		return err
 	}
 	r.Notes = append(r.Notes, notes...)
-	err = writeFile(filepath.Join(dir, "Modelfile"), func(w io.Writer) error { _, err := io.WriteString(w, text); return err })
-	return path, func() error { return student.RoundGGUF(m.Weights, typ) }, err
+	x.tokens = path
+	x.load = func() (*student.Model, error) { return student.Load(path) }
+	x.round = func() error { return student.RoundGGUF(m.Weights, typ) }
+	return writeFile(filepath.Join(dir, "Modelfile"), func(w io.Writer) error { _, err := io.WriteString(w, text); return err })
 }
 
 // tokenizerPairs is the tokenizer's metadata with the model's own tokens that end an answer, where they are others than

@@ -40,7 +40,7 @@ type Comparison struct {
 	// MaxDiff is the largest difference of a logit from the model whose weights are rounded as they were written.
 	MaxDiff float64 `json:"max_abs_diff"`
 	Bound   float64 `json:"bound"`
-	// MaxDiffUnrounded is that from the model as it was: what the type costs.
+	// MaxDiffUnrounded is that from the model as it was, its adapter apart: what the type and the merging cost.
 	MaxDiffUnrounded float64 `json:"max_abs_diff_unrounded"`
 	SameTop          float64 `json:"same_top"` // share of the places at which the likeliest token is that of the model as it was
 
@@ -87,19 +87,19 @@ func newComparison(m Model) (*Comparison, error) {
 
 // compare rounds the model, reads back what was written, and holds one against the other. The model's weights are let
 // go before others are read.
-func (c *Comparison) compare(ctx context.Context, m Model, round func() error, path string) error {
-	if err := round(); err != nil {
+func (c *Comparison) compare(ctx context.Context, m Model, x *copied) error {
+	if err := x.round(); err != nil {
 		return err
 	}
 	rounded, err := m.Weights.Logits(c.batch)
 	if err != nil {
 		return err
 	}
-	m.Weights.Params = nil
+	m.Weights.Params, m.Weights.Adapter = nil, nil
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	back, err := student.Load(path)
+	back, err := x.load()
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
@@ -121,7 +121,7 @@ func (c *Comparison) compare(ctx context.Context, m Model, round func() error, p
 	if !(c.MaxDiff <= c.Bound) {
 		return fmt.Errorf("read back: logits differ by %g from those of the model, more than %g: what was written is not the model, so it was removed", c.MaxDiff, c.Bound)
 	}
-	return c.sameTokenizer(m.Tokenizer, path)
+	return c.sameTokenizer(m.Tokenizer, x.tokens)
 }
 
 // difference is the largest one, NaN where there is one.

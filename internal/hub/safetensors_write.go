@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -25,12 +26,19 @@ type FloatTensor struct {
 // the data begins at a multiple of 8 bytes. Its __metadata__ is {"format": "pt"}, without which transformers refuses
 // a file. A value that becomes infinite in the dtype, or is not a number, is an error.
 func WriteSafetensors(w io.Writer, dtype string, tensors []FloatTensor) error {
+	return WriteSafetensorsWith(w, dtype, nil, tensors)
+}
+
+// WriteSafetensorsWith is WriteSafetensors with more keys in __metadata__.
+func WriteSafetensorsWith(w io.Writer, dtype string, metadata map[string]string, tensors []FloatTensor) error {
 	convert, size := floatWriter(dtype)
 	if convert == nil {
 		return stillhouse.Invalidf("safetensors: dtype %q cannot be written: F32, BF16 and F16 can", dtype)
 	}
 	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b FloatTensor) int { return strings.Compare(a.Name, b.Name) })
-	header := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
+	about := map[string]string{"format": "pt"}
+	maps.Copy(about, metadata)
+	header := map[string]any{"__metadata__": about}
 	at := 0
 	for _, t := range sorted {
 		n := 1

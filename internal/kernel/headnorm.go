@@ -31,16 +31,18 @@ func HeadNorm(x, w []float32, eps float32, y, rstd []float32, rows, heads, ld in
 	})
 }
 
-// HeadNormGradient computes dx from dy, both of the shape of x, and adds to dw. dx may be dy.
+// HeadNormGradient computes dx from dy, both of the shape of x, and adds to dw unless that is nil. dx may be dy.
 func HeadNormGradient(x, w, rstd, dy, dx, dw []float32, rows, heads, ld int) {
 	n := len(w)
 	needHeads(len(x), rows, heads, n, ld)
 	needHeads(len(dy), rows, heads, n, ld)
 	needHeads(len(dx), rows, heads, n, ld)
 	need(len(rstd), heads*rows)
-	need(len(dw), n)
+	if dw != nil {
+		need(len(dw), n)
+	}
 	// Every head adds to dw, so that part has one thread and one order.
-	for h := 0; h < heads && rows > 0; h++ {
+	for h := 0; h < heads && rows > 0 && dw != nil; h++ {
 		C.sh_head_norm_dw(ptr(x[h*n:]), ptr(rstd[h*rows:]), ptr(dy[h*n:]), ptr(dw), C.long(rows), C.long(n), C.long(ld))
 	}
 	Parallel(heads, grain(rows*n), func(from, to int) {

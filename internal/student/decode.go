@@ -46,8 +46,9 @@ type decoder struct {
 	cosines, sines []float32 // [positions so far, head_dim/2]
 }
 
-// newDecoder copies the model's weights.
+// newDecoder copies the model's weights, with its adapter merged where it has one.
 func newDecoder(m *Model, w Weights) (*decoder, error) {
+	m, _ = m.Merged() // weights that are not finite show when a token is chosen
 	c := m.Config
 	d := &decoder{
 		config:      c,

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"gorgonia.org/gorgonia"
+
 	"stillhouse"
 	"stillhouse/internal/kernel"
 )
@@ -37,6 +39,11 @@ func Measure(m *Model, tokens, longest int) (f Footprint, err error) {
 		without.Params[i] = &p
 		f.Parameters += 4 * int64(len(data))
 	}
+	if a := m.Adapter; a != nil {
+		for _, p := range a.Params {
+			f.Parameters += 4 * int64(p.Size())
+		}
+	}
 	g := &Graph{model: &without}
 	g.grads = paper.slab(g.Trainable())
 	for _, d := range g.grads {
@@ -51,7 +58,7 @@ func Measure(m *Model, tokens, longest int) (f Footprint, err error) {
 	if paper.err != nil {
 		return f, fmt.Errorf("measuring the training graph: %w", paper.err)
 	}
-	f.Activations = paper.taken - before + kernel.AttentionScratchBytes(b.heads, longest, tokens)
+	f.Activations = paper.taken - before + kernel.AttentionScratchBytes(b.heads, longest, tokens) + adapterScratchBytes(b.graph, tokens)
 	return f, nil
 }
 
@@ -111,4 +118,28 @@ func allocate(params []*Param) {
 	for i, data := range slab(params) {
 		params[i].Data = data
 	}
+}
+
+// adapterScratchBytes is the size that the scratch of the adapted ops of a graph grows to.
+func adapterScratchBytes(graph *gorgonia.ExprGraph, tokens int) int64 {
+	var h, x, u, du int // columns
+	for _, n := range graph.AllNodes() {
+		o, ok := n.Op().(*adaptedOp)
+		if !ok {
+			continue
+		}
+		h = max(h, o.rank)
+		if o.dropout > 0 {
+			x = max(x, 2*o.in)
+		}
+		if o.dora && o.dropout == 0 {
+			u = max(u, o.wide)
+		}
+		for _, p := range o.parts {
+			if o.dora {
+				u, du = max(u, p.out), max(du, p.out)
+			}
+		}
+	}
+	return 4 * int64(tokens) * int64(h+x+u+du)
 }

@@ -67,8 +67,9 @@ type Generator struct {
 	ended    error // of requests, once there is no loop
 }
 
-// NewGenerator copies the model's weights: the model may change afterwards. Close the generator after use. When there is
-// no memory for the copy, or the options are wrong, all requests get that error.
+// NewGenerator copies the model's weights, with its adapter merged where it has one: the model may change afterwards.
+// Close the generator after use. When there is no memory for the copy, or the options are wrong, all requests get that
+// error.
 func NewGenerator(m *Model, o GeneratorOptions) *Generator {
 	o.EnsureDefaults()
 	g := &Generator{config: m.Config, wake: make(chan struct{}, 1), closing: make(chan struct{}), closed: make(chan struct{})}

@@ -21,13 +21,16 @@ type Graph struct {
 }
 
 // NewGraph builds the training graph of m for micro-batches of at most tokens tokens. Parameters are used in place: an
-// optimiser updates m.Params[i].Data, whose memory must stay the same while the graph is in use. Its own memory is that
-// of the gradients, about the size of the model, and of the activations, which grows with tokens.
+// optimiser updates Trainable()[i].Data, whose memory must stay the same while the graph is in use. Its own memory is that
+// of the gradients, about the size of what is trained, and of the activations, which grows with tokens. Where the model
+// has an adapter, only that is trained: no gradient of the model's own parameters is computed, and the backward pass ends
+// at the first adapter.
 func NewGraph(m *Model, tokens int) (*Graph, error) {
 	if tokens < 1 {
 		return nil, stillhouse.Invalidf("graph: %d tokens a micro-batch: at least 1 is needed", tokens)
 	}
-	g := &Graph{model: m, grads: slab(m.Params)}
+	g := &Graph{model: m}
+	g.grads = slab(g.Trainable())
 	b, loss, err := g.build(tokens, new(memory))
 	if err != nil {
 		return nil, fmt.Errorf("building the training graph: %w", err)
@@ -57,7 +60,7 @@ func (g *Graph) build(tokens int, from *memory) (*builder, *gorgonia.Node, error
 		if b.err != nil {
 			return nil, nil, b.err
 		}
-		if _, err := gorgonia.Grad(loss, b.leaves...); err != nil {
+		if _, err := gorgonia.Grad(loss, b.trainedLeaves()...); err != nil {
 			return nil, nil, err
 		}
 		if b.collision() {
@@ -122,8 +125,17 @@ func (g *Graph) run(vm gorgonia.VM, b Batch, gradients bool, scale float64) (Sta
 	return g.stats, nil
 }
 
-// Trainable are the parameters that the graph has gradients of, which an optimiser may change: all of the model's.
-func (g *Graph) Trainable() []*Param { return g.model.Params }
+// Trainable are the parameters that the graph has gradients of, which an optimiser may change: the adapter's where the
+// model has one, else all of the model's.
+func (g *Graph) Trainable() []*Param {
+	if a := g.model.Adapter; a != nil {
+		return a.Params
+	}
+	return g.model.Params
+}
+
+// Seed sets the seed of the dropout of the micro-batches that follow: the same seed and batch give the same gradients.
+func (g *Graph) Seed(seed uint64) { g.seed = seed }
 
 // Gradients are the gradients of [Graph.Trainable], by place in it, the same buffers all along. That of a tied embedding
 // holds both parts.

@@ -56,20 +56,29 @@ func BenchmarkStep(b *testing.B) {
 		prompt int
 		rows   []int
 		fixed  bool // the same results on any number of threads
+		rank   int  // of an adapter of all projections, which is trained in place of the model
+		dora   bool
 	}{
-		{"demo/16x50", small, 10, repeat(50, 16), false},
-		{"SmolLM2-135M/1x256", smollm2, 64, repeat(256, 1), false},
-		{"SmolLM2-135M/4x256", smollm2, 64, repeat(256, 4), false},
-		{"SmolLM2-135M/4x256/deterministic", smollm2, 64, repeat(256, 4), true},
+		{"demo/16x50", small, 10, repeat(50, 16), false, 0, false},
+		{"SmolLM2-135M/1x256", smollm2, 64, repeat(256, 1), false, 0, false},
+		{"SmolLM2-135M/4x256", smollm2, 64, repeat(256, 4), false, 0, false},
+		{"SmolLM2-135M/4x256/deterministic", smollm2, 64, repeat(256, 4), true, 0, false},
+		{"SmolLM2-135M/4x256/lora", smollm2, 64, repeat(256, 4), false, 16, false},
+		{"SmolLM2-135M/4x256/dora", smollm2, 64, repeat(256, 4), false, 16, true},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			defer kernel.SetDeterministic(kernel.SetDeterministic(bc.fixed))
 			m := New(bc.config, 1, 0.02)
 			batch := randomBatch(rand.New(rand.NewPCG(1, 2)), bc.config, bc.prompt, bc.rows...)
+			if bc.rank > 0 {
+				a, err := NewAdapter(AdapterConfig{R: bc.rank, Alpha: 32, TargetModules: Modules{Pattern: allLinear}, DoRA: bc.dora}, m, 1)
+				require.NoError(b, err)
+				require.NoError(b, m.Attach(a))
+			}
 			g, err := NewGraph(m, len(batch.Tokens))
 			require.NoError(b, err)
 			defer g.Close()
-			first, second := slab(m.Params), slab(m.Params)
+			first, second := slab(g.Trainable()), slab(g.Trainable())
 			o := kernel.AdamWOptions{LR: 1e-5, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, GradScale: 1}
 			b.ReportAllocs()
 			before := processorSeconds(b)
@@ -78,7 +87,7 @@ func BenchmarkStep(b *testing.B) {
 				_, err := g.Accumulate(batch, 1e-3)
 				require.NoError(b, err)
 				o.Step++
-				for i, p := range m.Params {
+				for i, p := range g.Trainable() {
 					kernel.AdamW(p.Data, g.Gradients()[i], first[i], second[i], o)
 				}
 			}

@@ -2,6 +2,7 @@ package student
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -38,24 +39,34 @@ const embedding = "model.embed_tokens.weight"
 // A builder makes the graph of a model. After an error its methods return nil and do nothing; err says what it was.
 type builder struct {
 	*shared
-	model  *Model
-	grads  [][]float32 // by place in model.Params, nil for a graph without gradients
-	graph  *gorgonia.ExprGraph
-	places map[string]int
-	leaves gorgonia.Nodes
-	salt   int
-	ops    int
-	err    error
+	model   *Model
+	params  []*Param    // the model's and its adapter's
+	grads   [][]float32 // by place in params, nil for what is not trained
+	graph   *gorgonia.ExprGraph
+	places  map[string]int
+	leaves  gorgonia.Nodes
+	trained map[*gorgonia.Node]bool // nodes that a trained parameter lies behind
+	salt    int
+	ops     int
+	parts   int // adapted projections so far
+	err     error
 }
 
+// newBuilder begins a graph; grads are the gradients of the trainable parameters, nil for a graph without.
 func newBuilder(m *Model, tokens int, grads [][]float32, salt int, from *memory) *builder {
 	c := m.Config
 	b := &builder{
 		shared: &shared{config: c, memory: from, capacity: tokens, overwritten: map[int]bool{}, heads: kernel.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim}},
-		model:  m, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, salt: salt,
+		model:  m, params: m.Params, grads: grads, graph: gorgonia.NewGraph(), places: map[string]int{}, trained: map[*gorgonia.Node]bool{}, salt: salt,
+	}
+	if a := m.Adapter; a != nil {
+		b.params = slices.Concat(m.Params, a.Params)
+		if grads != nil {
+			b.grads = append(make([][]float32, len(m.Params)), grads...)
+		}
 	}
 	b.rotation = kernel.NewRotation(tokens, c.Frequencies())
-	for i, p := range m.Params {
+	for i, p := range b.params {
 		b.places[p.Name] = i
 	}
 	return b
@@ -71,8 +82,16 @@ func (g *builder) apply(op gorgonia.Op, in ...*gorgonia.Node) *gorgonia.Node {
 	if g.err != nil {
 		return nil
 	}
+	behind := make([]bool, len(in))
+	for i, n := range in {
+		behind[i] = g.trained[n]
+	}
+	if o, ok := op.(interface{ trainedInputs([]bool) }); ok {
+		o.trainedInputs(behind)
+	}
 	var n *gorgonia.Node
 	n, g.err = gorgonia.ApplyOp(op, in...)
+	g.trained[n] = slices.Contains(behind, true)
 	return n
 }
 
@@ -97,7 +116,7 @@ func (g *builder) weights(names ...string) []*weight {
 			g.err = stillhouse.Invalidf("model: parameter %s is missing: is the model complete?", name)
 			return []*weight{{}}
 		}
-		p := g.model.Params[place]
+		p := g.params[place]
 		w := &weight{name: name, rows: p.Shape[0], data: p.Data, places: []int{place}}
 		if len(p.Shape) > 1 {
 			w.columns = p.Shape[1]
@@ -120,6 +139,7 @@ func (g *builder) weights(names ...string) []*weight {
 		w.node = gorgonia.NewTensor(g.graph, tensor.Float32, len(w.shape()), gorgonia.WithShape(w.shape()...),
 			gorgonia.WithName(fmt.Sprintf("%s.%d", w.name, len(g.leaves))), gorgonia.WithValue(dense(w.data, w.shape()...)))
 		g.leaves = append(g.leaves, w.node)
+		g.trained[w.node] = w.grad != nil
 	}
 	return out
 }
@@ -199,4 +219,14 @@ func (g *builder) collision() bool {
 		seen[n.Hashcode()] = true
 	}
 	return false
+}
+
+// trainedLeaves are the leaves whose gradients are wanted.
+func (g *builder) trainedLeaves() (out gorgonia.Nodes) {
+	for _, n := range g.leaves {
+		if g.trained[n] {
+			out = append(out, n)
+		}
+	}
+	return out
 }

@@ -17,6 +17,9 @@ type Param struct {
 type Model struct {
 	Config Config
 	Params []*Param // in the order of the layers: embed_tokens, layers 0…, norm, lm_head
+
+	// Adapter, unless nil, is added to the projections and is what is trained; see Attach.
+	Adapter *Adapter
 }
 
 // Config is what config.json says of a model of one of the [Architectures]. What is not supported is refused by name

@@ -58,12 +58,14 @@ type Scorer struct {
 	step    kernel.Step
 }
 
-// NewScorer copies the model's weights: the model may change afterwards. Close the scorer after use.
+// NewScorer copies the model's weights, with its adapter merged where it has one: the model may change afterwards. Close
+// the scorer after use.
 func NewScorer(m *Model, o ScorerOptions) (*Scorer, error) {
 	o.EnsureDefaults()
 	if err := o.Weights.Validate(); err != nil {
 		return nil, err
 	}
+	m, _ = m.Merged() // weights that are not finite show in the losses
 	c := m.Config
 	// A pass holds whole rows, so a layer's keys and values are of no more use once the next layer begins.
 	d := &decoder{config: c, shape: kernel.CacheShape{Layers: 1, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim}, frequencies: c.Frequencies()}

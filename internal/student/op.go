@@ -14,11 +14,21 @@ import (
 // row for each token of the largest micro-batch. In fact the output is memory that the op keeps (given to it by plan, or
 // a gradient buffer), and only the rows of the present micro-batch are read and written.
 type fused struct {
-	name   string // of this op alone: gorgonia takes ops of one name for one op
-	inputs int
-	shape  tensor.Shape
-	out    *tensor.Dense
+	name    string // of this op alone: gorgonia takes ops of one name for one op
+	inputs  int
+	shape   tensor.Shape
+	out     *tensor.Dense
+	trained []bool // by input: whether a trained parameter lies behind it, so that its gradient is wanted
 }
+
+// DiffWRT is what gorgonia asks of an op of the forward pass.
+func (f *fused) DiffWRT(n int) []bool {
+	out := make([]bool, n)
+	copy(out, f.trained)
+	return out
+}
+
+func (f *fused) trainedInputs(trained []bool) { f.trained = trained }
 
 func (f *fused) Arity() int { return f.inputs }
 
@@ -79,12 +89,3 @@ func dense(data []float32, shape ...int) *tensor.Dense {
 
 // floats is the memory under a value.
 func floats(v gorgonia.Value) []float32 { return v.Data().([]float32) }
-
-// all is what DiffWRT says for an op that has a gradient for each of n inputs.
-func all(n int) []bool {
-	out := make([]bool, n)
-	for i := range out {
-		out[i] = true
-	}
-	return out
-}

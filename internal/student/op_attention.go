@@ -28,8 +28,6 @@ func (o *ropeOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
-func (o *ropeOp) DiffWRT(n int) []bool { return all(n) }
-
 // SymDiff turns the gradient back: a rotation's transpose is its inverse.
 func (o *ropeOp) SymDiff(_ gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	return each(gorgonia.ApplyOp(&ropeOp{newActivation(o.name+".dx", 1, o.capacity, o.heads.Width()), o.shared, !o.back}, grad))
@@ -51,8 +49,6 @@ func (o *attentionOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	kernel.Attention(o.heads, o.lengths, floats(in[0]), floats(o.out), o.lse, o.capacity, &o.scratch)
 	return o.out, nil
 }
-
-func (o *attentionOp) DiffWRT(n int) []bool { return all(n) }
 
 func (o *attentionOp) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	return each(gorgonia.ApplyOp(&attentionGradient{newActivation(o.name+".dx", 3, o.capacity, o.heads.Width()), o}, in[0], out, grad))

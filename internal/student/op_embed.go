@@ -24,8 +24,6 @@ func (o *embedOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
-func (o *embedOp) DiffWRT(n int) []bool { return all(n) }
-
 func (o *embedOp) SymDiff(_ gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	return each(gorgonia.ApplyOp(&embedGradient{o.table.gradient(o.name, 1), o}, grad))
 }

@@ -45,14 +45,15 @@ func (o *headNormOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
-func (o *headNormOp) DiffWRT(n int) []bool { return all(n) }
-
 func (o *headNormOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx, err := gorgonia.ApplyOp(&headNormGradient{newActivation(o.name+".dx", 2, o.capacity, o.heads.Width()), o}, in[0], grad)
 	if err != nil {
 		return nil, err
 	}
 	// The weights' gradients are made with dx; these nodes hand them on.
+	if o.query.grad == nil {
+		return gorgonia.Nodes{dx, nil, nil}, nil
+	}
 	dq, err := gorgonia.ApplyOp(&handedOn{o.query.gradient(o.name, 1)}, dx)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ type linearOp struct {
 }
 
 func (g *builder) linear(x *gorgonia.Node, of *stream, weights, biases []*weight) *gorgonia.Node {
+	if parts := g.adapted(weights); parts != nil {
+		return g.adaptedLinear(x, of, weights, biases, parts)
+	}
 	o := &linearOp{shared: g.shared, weights: weights, biases: biases, of: of, in: weights[0].columns}
 	nodes := gorgonia.Nodes{x}
 	for _, w := range weights {
@@ -59,8 +62,8 @@ func (o *linearOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 
 // DiffWRT leaves out the residual: see stream.
 func (o *linearOp) DiffWRT(n int) []bool {
-	out := all(n)
-	out[n-1] = o.of == nil
+	out := o.activation.DiffWRT(n)
+	out[n-1] = out[n-1] && o.of == nil
 	return out
 }
 
@@ -69,6 +72,11 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 	out := make(gorgonia.Nodes, 1, len(in))
 	at := 0
 	for i, w := range o.weights {
+		if w.grad == nil {
+			out = append(out, nil)
+			at += w.rows
+			continue
+		}
 		o.overwrite(w)
 		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0])
 		if err != nil {
@@ -79,6 +87,11 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 	}
 	at = 0
 	for i, b := range o.biases {
+		if b.grad == nil {
+			out = append(out, nil)
+			at += b.rows
+			continue
+		}
 		db, err := gorgonia.ApplyOp(&linearBiasGradient{b.gradient(fmt.Sprint(o.name, ".", i), 1), o, b, at}, grad)
 		if err != nil {
 			return nil, err
@@ -86,18 +99,16 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 		out = append(out, db)
 		at += b.rows
 	}
-	nodes := append(gorgonia.Nodes{grad}, in[1:1+len(o.weights)]...)
-	x := &linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}
-	dx, err := gorgonia.ApplyOp(x, nodes...)
-	if err != nil {
-		return nil, err
+	if o.trained[0] {
+		nodes := append(gorgonia.Nodes{grad}, in[1:1+len(o.weights)]...)
+		x := &linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}
+		dx, err := gorgonia.ApplyOp(x, nodes...)
+		if err != nil {
+			return nil, err
+		}
+		out[0] = dx
 	}
-	out[0] = dx
-	if o.of != nil {
-		o.of.skip = grad
-		out = append(out, nil)
-	}
-	return out, nil
+	return o.of.pass(out, grad), nil
 }
 
 // linearInputGradient is (dy [tokens, Σout], W...) → dx [tokens, in].

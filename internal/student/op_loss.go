@@ -62,7 +62,9 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			continue
 		}
 		kernel.Gemm(false, false, n, h, v, 1, o.logits, v, o.head.data, h, 0, o.dhidden, h)
-		kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, beta, o.head.grad, h)
+		if o.head.grad != nil {
+			kernel.Gemm(true, false, v, h, n, 1, o.logits, v, o.hidden, h, beta, o.head.grad, h)
+		}
 		beta = 1
 		for i, t := range targets {
 			copy(o.dx[int(t)*h:(int(t)+1)*h], o.dhidden[i*h:(i+1)*h])
@@ -72,16 +74,14 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.value, nil
 }
 
-func (o *lossOp) DiffWRT(n int) []bool { return all(n) }
-
 func (o *lossOp) SymDiff(_ gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
-	o.overwrite(o.head)
 	dx := fused{name: o.name + ".dx", inputs: 2, shape: tensor.Shape{o.capacity, o.config.HiddenSize}}
 	dx.out = dense(o.dx, dx.shape...)
 	x, err := gorgonia.ApplyOp(&handedOn{dx}, out, grad)
-	if err != nil {
-		return nil, err
+	if err != nil || o.head.grad == nil {
+		return gorgonia.Nodes{x, nil}, err
 	}
+	o.overwrite(o.head)
 	w, err := gorgonia.ApplyOp(&handedOn{o.head.gradient(o.name, 2)}, out, grad)
 	return gorgonia.Nodes{x, w}, err
 }

@@ -14,6 +14,16 @@ type stream struct {
 	skip *gorgonia.Node // the gradient that goes past the norm, nil for the last state
 }
 
+// pass leaves the gradient of the sum that adds the state here, and ends the gradients of the sum's inputs with the one
+// that it does not give. A nil stream is a sum that adds no state.
+func (s *stream) pass(gradients gorgonia.Nodes, grad *gorgonia.Node) gorgonia.Nodes {
+	if s == nil {
+		return gradients
+	}
+	s.skip = grad
+	return append(gradients, nil)
+}
+
 // normOp is RMSNorm: (x [tokens, H], w [H]) → [tokens, H].
 type normOp struct {
 	activation
@@ -33,21 +43,22 @@ func (o *normOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
-func (o *normOp) DiffWRT(n int) []bool { return all(n) }
-
 func (o *normOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
-	nodes := gorgonia.Nodes{in[0], in[1], grad}
-	if o.of.skip != nil {
-		nodes = append(nodes, o.of.skip)
+	out := make(gorgonia.Nodes, 2)
+	var err error
+	if o.w.grad != nil {
+		if out[1], err = gorgonia.ApplyOp(&normWeightGradient{o.w.gradient(o.name, 2), o}, in[0], grad); err != nil {
+			return nil, err
+		}
 	}
-	x := &normInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.config.HiddenSize), o}
-	w := &normWeightGradient{o.w.gradient(o.name, 2), o}
-	dw, err := gorgonia.ApplyOp(w, in[0], grad)
-	if err != nil {
-		return nil, err
+	if o.trained[0] {
+		nodes := gorgonia.Nodes{in[0], in[1], grad}
+		if o.of.skip != nil {
+			nodes = append(nodes, o.of.skip)
+		}
+		out[0], err = gorgonia.ApplyOp(&normInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.config.HiddenSize), o}, nodes...)
 	}
-	dx, err := gorgonia.ApplyOp(x, nodes...)
-	return gorgonia.Nodes{dx, dw}, err
+	return out, err
 }
 
 // normInputGradient is (x, w, dy [tokens, H], skip [tokens, H] where there is one) → dx [tokens, H].

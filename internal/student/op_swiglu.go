@@ -21,8 +21,6 @@ func (o *swigluOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
-func (o *swigluOp) DiffWRT(n int) []bool { return all(n) }
-
 func (o *swigluOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	return each(gorgonia.ApplyOp(&swigluGradient{newActivation(o.name+".dx", 2, o.capacity, 2*o.config.IntermediateSize), o}, in[0], grad))
 }

@@ -2,6 +2,7 @@ package student
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,17 +24,27 @@ func (p Pace) Seconds(tokens, labels, passes, updates, parameters int64) float64
 
 // slice is a model of some of m's layers and of a part of its vocabulary, whose weights are all alike: products take their
 // time whatever they multiply.
-func (m *Model) slice(layers, vocabulary int) *Model {
+func (m *Model) slice(layers, vocabulary int) (*Model, error) {
 	c := m.Config
 	c.NumHiddenLayers, c.VocabSize, c.PadTokenID = layers, vocabulary, -1
 	s := &Model{Config: c, Params: Layout(c)}
 	allocate(s.Params)
-	for _, p := range s.Params {
+	params := s.Params
+	if m.Adapter != nil {
+		of := m.Adapter.Config
+		of.LayersToTransform, of.LayersPattern = nil, nil // those may be others
+		a, err := BlankAdapter(of, s)
+		if err != nil {
+			return nil, err
+		}
+		s.Adapter, params = a, slices.Concat(params, a.Params)
+	}
+	for _, p := range params {
 		for i := range p.Data {
 			p.Data[i] = 0.01
 		}
 	}
-	return s
+	return s, nil
 }
 
 // MeasurePace measures for about a second how fast the machine trains m: whole passes of one of its layers and of two,
@@ -89,7 +100,10 @@ func MeasurePace(m *Model, tokens, length, labels int) (p Pace, err error) {
 
 // timePass is the mean time of a pass over b of a slice of m.
 func (m *Model) timePass(layers, vocabulary int, b Batch) (float64, error) {
-	s := m.slice(layers, vocabulary)
+	s, err := m.slice(layers, vocabulary)
+	if err != nil {
+		return 0, err
+	}
 	g, err := NewGraph(s, len(b.Tokens))
 	if err != nil {
 		return 0, fmt.Errorf("measuring the pace: %w", err)

@@ -32,6 +32,42 @@ func TestMeasure(t *testing.T) {
 	invalid(t, err)
 }
 
+// The same of a model with an adapter, with all that adapters have.
+func TestMeasureAdapter(t *testing.T) {
+	for _, c := range []AdapterConfig{
+		{R: 3, Alpha: 6, TargetModules: Modules{Pattern: "all-linear"}},
+		{R: 2, Alpha: 4, Dropout: 0.1, DoRA: true, TargetModules: Modules{Names: []string{"q_proj", "down_proj", "up_proj"}}},
+	} {
+		m := New(odd, 1, 0.3)
+		a, err := NewAdapter(c, m, 1)
+		require.NoError(t, err)
+		require.NoError(t, m.Attach(a))
+		g := graph(t, m, 37)
+		accumulate(t, g, randomBatch(rand.New(rand.NewPCG(1, 1)), odd, 2, 37), 1)
+		s := g.adapters
+		scratch := 4 * int64(cap(s.dh)+cap(s.x)+cap(s.e)+cap(s.u)+cap(s.du))
+
+		on := &Model{Config: odd, Params: Layout(odd)}
+		on.Adapter, err = BlankAdapter(c, on)
+		require.NoError(t, err)
+		f, err := Measure(on, 37, 37)
+		require.NoError(t, err)
+		require.EqualValues(t, g.memory.taken+g.scratch.Bytes()+scratch, f.Activations)
+		size := 0
+		for _, p := range a.Params {
+			size += p.Size()
+		}
+		require.EqualValues(t, 4*size, f.Gradients)
+		require.Less(t, on.Work(100, 50), m.plain().Work(100, 50))
+		p, err := MeasurePace(on, 37, 20, 10)
+		require.NoError(t, err)
+		require.Positive(t, p.Pass)
+	}
+}
+
+// plain is the model without its adapter.
+func (m *Model) plain() *Model { return &Model{Config: m.Config, Params: m.Params} }
+
 func TestMeasurePace(t *testing.T) {
 	p, err := MeasurePace(&Model{Config: odd, Params: Layout(odd)}, 64, 20, 10)
 	require.NoError(t, err)

@@ -184,6 +184,11 @@ func install(tmp, dir string) error {
 	}
 	names := []string{}
 	for _, e := range entries {
+		if e.IsDir() { // of chat templates: a folder is not renamed over another
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
 		if e.Name() != "config.json" {
 			names = append(names, e.Name())
 		}

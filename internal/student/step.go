@@ -16,6 +16,7 @@ type step struct {
 	gradients bool    // the backward pass will follow
 	fresh     bool    // the gradients are zero: products overwrite what their memory holds
 	scale     float32 // of the gradients
+	seed      uint64  // of dropout
 	stats     Stats
 	byRow     []Stats // of each row
 }
@@ -92,4 +93,5 @@ type shared struct {
 	heads       kernel.Heads
 	rotation    kernel.Rotation
 	scratch     kernel.AttentionScratch
+	adapters    adapterScratch
 }

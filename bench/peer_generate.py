@@ -53,6 +53,13 @@ def transformers(a):
     with torch.no_grad():
         wall, cpu, _ = clock(lambda: model(input_ids=ids, logits_to_keep=1))
     say(engine="transformers", dtype="f32", what="prefill-512", tok_s=512 / wall, cpu_s=cpu, tokens=512)
+    with open(a.rows) as f:
+        rows = [torch.tensor([tok.encode(r["question"] + "\n" + r["answer"])]) for r in map(json.loads, f)]
+    tokens = sum(r.shape[1] for r in rows)
+    with torch.no_grad():
+        wall, cpu, losses = clock(lambda: [model(input_ids=r, labels=r).loss.item() for r in rows])
+    mean = sum(loss * (r.shape[1] - 1) for loss, r in zip(losses, rows)) / (tokens - len(rows))
+    say(engine="transformers", dtype="f32", what="nll", tok_s=tokens / wall, cpu_s=cpu, tokens=tokens, loss=mean)
 
 
 def llama(a):
@@ -82,6 +89,7 @@ p.add_argument("--engine", choices=["transformers", "llama.cpp"], required=True)
 p.add_argument("--model", required=True)
 p.add_argument("--dtype", default="f32")
 p.add_argument("--threads", type=int, default=2)
+p.add_argument("--rows", help="JSON lines with question and answer, whose mean loss transformers computes")
 p.add_argument("--new", type=int, default=100)
 args = p.parse_args()
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(args.threads)

@@ -28,7 +28,7 @@ import (
 type measurement struct {
 	Engine string  `json:"engine"`
 	Type   string  `json:"dtype"`
-	What   string  `json:"what"` // one-by-one, batch-8, prefill-512 or server-8
+	What   string  `json:"what"` // one-by-one, batch-8, prefill-512, nll or server-8
 	TokS   float64 `json:"tok_s"`
 	// DecodeTokS leaves out the time to the first token.
 	DecodeTokS float64 `json:"decode_tok_s,omitempty"`
@@ -38,6 +38,8 @@ type measurement struct {
 	// threads right before and after.
 	BytesS  float64 `json:"bytes_s,omitempty"`
 	MemoryS float64 `json:"memory_bytes_s,omitempty"`
+	// Loss is the mean loss of the rows of nll, nats.
+	Loss float64 `json:"loss,omitempty"`
 }
 
 func (m measurement) perCPU() float64 { return float64(m.Tokens) / m.CPUS }
@@ -50,7 +52,7 @@ type duel struct {
 }
 
 var duels = []duel{
-	{"transformers", "f32", student.WeightsF32, []string{"one-by-one", "batch-8", "prefill-512"}},
+	{"transformers", "f32", student.WeightsF32, []string{"one-by-one", "batch-8", "prefill-512", "nll"}},
 	{"llama.cpp", "F32", student.WeightsF32, []string{"one-by-one", "prefill-512"}},
 	{"llama.cpp", "F16", student.WeightsBF16, []string{"one-by-one", "prefill-512"}},
 	{"llama.cpp", "Q8_0", student.WeightsQ8, []string{"one-by-one", "prefill-512"}},
@@ -76,7 +78,7 @@ func main() {
 	flag.StringVar(&b.llamaPython, "llama-python", "", "a Python with the peers of bench/requirements-generate.txt; by default that of -python")
 	flag.StringVar(&b.smollm2, "smollm2", "", "a directory with SmolLM2-135M (bench/smollm2.py makes one)")
 	flag.StringVar(&b.gguf, "gguf", "", "a folder with smollm2-TYPE.gguf (bench/smollm2_gguf.py makes them)")
-	flag.StringVar(&b.rows, "rows", "testdata/gsm8k/first32.jsonl", "rows whose questions the servers are asked")
+	flag.StringVar(&b.rows, "rows", "testdata/gsm8k/first32.jsonl", "rows whose questions the servers are asked, and whose loss is computed")
 	flag.StringVar(&b.out, "out", "docs/benchmarks", "the folder that the page is written to")
 	flag.IntVar(&b.pairs, "pairs", 3, "pairs of runs, peer and ours")
 	flag.IntVar(&b.fresh, "new", 100, "new tokens of an answer")
@@ -89,7 +91,7 @@ func main() {
 	defer stop()
 	err := error(nil)
 	if *ours != "" {
-		err = measureOurs(ctx, b.smollm2, student.Weights(*ours), b.fresh, os.Stdout)
+		err = b.measureOurs(ctx, student.Weights(*ours), os.Stdout)
 	} else {
 		err = b.run(ctx)
 	}
@@ -174,7 +176,7 @@ func (b bench) ours(ctx context.Context, d duel) (map[string]measurement, error)
 	if err != nil {
 		return nil, err
 	}
-	return lines(ctx, self, "-ours", string(d.weights), "-smollm2", b.smollm2, "-new", strconv.Itoa(b.fresh))
+	return lines(ctx, self, "-ours", string(d.weights), "-smollm2", b.smollm2, "-rows", b.rows, "-new", strconv.Itoa(b.fresh))
 }
 
 func (b bench) peer(ctx context.Context, d duel) (map[string]measurement, error) {
@@ -184,28 +186,39 @@ func (b bench) peer(ctx context.Context, d duel) (map[string]measurement, error)
 	case d.what[0] == "server-8":
 		return b.serve(ctx, measurement{Engine: d.peer, Type: d.dtype, What: d.what[0]}, b.llamaPython, "bench/peer_server.py", file, "--threads", threads)
 	case d.peer == "transformers":
-		return lines(ctx, b.python, "bench/peer_generate.py", "--engine", d.peer, "--model", b.smollm2, "--new", strconv.Itoa(b.fresh), "--threads", threads)
+		return lines(ctx, b.python, "bench/peer_generate.py", "--engine", d.peer, "--model", b.smollm2, "--rows", b.rows, "--new", strconv.Itoa(b.fresh), "--threads", threads)
 	}
 	return lines(ctx, b.llamaPython, "bench/peer_generate.py", "--engine", d.peer, "--model", file, "--dtype", d.dtype, "--new", strconv.Itoa(b.fresh), "--threads", threads)
 }
 
 func (b bench) serve(ctx context.Context, m measurement, command ...string) (map[string]measurement, error) {
-	text, err := os.ReadFile(b.rows)
+	rows, err := b.questions()
 	if err != nil {
 		return nil, err
 	}
 	var prompts []string
-	for line := range strings.Lines(string(text)) {
-		var row struct{ Question string }
-		if err := json.Unmarshal([]byte(line), &row); err != nil {
-			return nil, fmt.Errorf("%s: %w", b.rows, err)
-		}
-		if len(prompts) < 24 {
-			prompts = append(prompts, row.Question)
-		}
+	for _, r := range rows[:min(24, len(rows))] {
+		prompts = append(prompts, r.Question)
 	}
 	m, err = measureServer(ctx, m, prompts, b.fresh, 8, command...)
 	return map[string]measurement{m.What: m}, err
+}
+
+type question struct{ Question, Answer string }
+
+func (b bench) questions() (out []question, err error) {
+	text, err := os.ReadFile(b.rows)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var q question
+		if err := json.Unmarshal([]byte(line), &q); err != nil {
+			return nil, fmt.Errorf("%s: %w", b.rows, err)
+		}
+		out = append(out, q)
+	}
+	return out, nil
 }
 
 // lines runs a command that prints measurements.

@@ -18,7 +18,8 @@ import (
 var questions = []string{"Give me an 1-sentence introduction of LLM.", "Calculate 1+1-1", "What's the difference between thread and process?"}
 
 // measureOurs generates as the peers do: always `fresh` new tokens, greedily, with the chat template.
-func measureOurs(ctx context.Context, dir string, weights student.Weights, fresh int, out io.Writer) error {
+func (b bench) measureOurs(ctx context.Context, weights student.Weights, out io.Writer) error {
+	dir, fresh := b.smollm2, b.fresh
 	m, err := student.Load(dir)
 	if err != nil {
 		return err
@@ -97,7 +98,52 @@ func measureOurs(ctx context.Context, dir string, weights student.Weights, fresh
 	if err != nil {
 		return err
 	}
-	return say.Encode(measurement{Engine: "stillhouse", Type: string(weights), What: "prefill-512", Tokens: len(long), CPUS: cpu, TokS: float64(len(long)) / wall})
+	if err := say.Encode(measurement{Engine: "stillhouse", Type: string(weights), What: "prefill-512", Tokens: len(long), CPUS: cpu, TokS: float64(len(long)) / wall}); err != nil {
+		return err
+	}
+	line, err := b.loss(ctx, m, tok, weights)
+	if err != nil {
+		return err
+	}
+	return say.Encode(line)
+}
+
+// loss measures the mean loss of the rows, every token of which is scored.
+func (b bench) loss(ctx context.Context, m *student.Model, tok *chat.Tokenizer, weights student.Weights) (measurement, error) {
+	out := measurement{Engine: "stillhouse", Type: string(weights), What: "nll"}
+	questions, err := b.questions()
+	if err != nil {
+		return out, err
+	}
+	var rows []student.Labelled
+	for _, q := range questions {
+		ids := tok.Encode(q.Question + "\n" + q.Answer)
+		rows = append(rows, student.Labelled{Tokens: ids, Labels: ids})
+		out.Tokens += len(ids)
+	}
+	s, err := student.NewScorer(m, student.ScorerOptions{Weights: weights})
+	if err != nil {
+		return out, err
+	}
+	defer s.Close()
+	var sum student.NLL
+	wall, cpu, err := timed(func() error {
+		for r, err := range s.NLL(ctx, func(yield func(student.Labelled, error) bool) {
+			for _, r := range rows {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}) {
+			if err != nil {
+				return err
+			}
+			sum.Labels, sum.Sum = sum.Labels+r.Labels, sum.Sum+r.Sum
+		}
+		return nil
+	})
+	out.TokS, out.CPUS, out.Loss = float64(out.Tokens)/wall, cpu, sum.Mean()
+	return out, err
 }
 
 // timed returns the seconds that passed and those that all threads worked.

@@ -64,7 +64,7 @@ func (r report) page(object string) string {
 	fmt.Fprintf(&b, "# Generation beside transformers and llama.cpp, %s\n\n", r.Began.Format(time.DateOnly))
 	fmt.Fprintf(&b, "Made by `make bench-generate`. %s, %d cores, %s, %d MiB of memory; %d threads; bare fp32 product %.0f GFLOP/s.\n", r.Machine.CPU, r.Machine.Cores,
 		r.Machine.Instructions, r.Machine.MemoryMiB, kernel.Threads(), r.Machine.GEMM)
-	fmt.Fprintf(&b, "SmolLM2-135M, greedy, %d new tokens always. one-by-one: three questions, one after the other; batch-8: eight at once; prefill-512: a prompt of 512\ntokens to its first answer token; server-8: 24 questions of GSM8K over HTTP, eight at once. Runs of a pair follow each other, who goes first\nalternates; a ratio is the median of the pairs'. Processor time is of all threads together: where other programs run, the ratio by it is the\nsteadier one.\n\n", r.Fresh)
+	fmt.Fprintf(&b, "SmolLM2-135M, greedy, %d new tokens always. one-by-one: three questions, one after the other; batch-8: eight at once; prefill-512: a prompt of 512\ntokens to its first answer token; nll: the mean loss of 32 rows of GSM8K, transformers one by one; server-8: 24 questions of GSM8K over HTTP, eight at once. Runs of a pair follow each other, who goes first\nalternates; a ratio is the median of the pairs'. Processor time is of all threads together: where other programs run, the ratio by it is the\nsteadier one.\n\n", r.Fresh)
 	b.WriteString("| peer | its type | ours | what | pairs | peer, tokens/s | ours | ratio | by processor time |\n|---|---|---|---|---|---|---|---|---|\n")
 	o := r.object()
 	for _, d := range duels {
@@ -78,6 +78,12 @@ func (r report) page(object string) string {
 	for _, w := range []string{"f32", "bf16", "q8_0"} {
 		if o["bandwidth_share_"+w] != nil {
 			fmt.Fprintf(&b, "| %s | %v | %v |\n", w, o["bandwidth_share_"+w], o["memory_gb_per_s_"+w])
+		}
+	}
+	for _, p := range r.Pairs {
+		if o, q := p.Ours["nll"], p.Peer["nll"]; q.Loss != 0 {
+			fmt.Fprintf(&b, "\nThe mean loss of nll: %.6f nats, ours %.6f.\n", q.Loss, o.Loss)
+			break
 		}
 	}
 	b.WriteString("\nThe pairs:\n\n| peer | its type | what | peer, tokens/s | ours | peer, tokens a processor-second | ours |\n|---|---|---|---|---|---|---|\n")

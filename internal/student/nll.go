@@ -58,7 +58,8 @@ type Scorer struct {
 	step    kernel.Step
 }
 
-// NewScorer copies the model's weights, with its adapter merged where it has one: the model may change afterwards. Close the scorer after use.
+// NewScorer copies the model's weights, with its adapter merged where it has one: the model may change afterwards. Close
+// the scorer after use.
 func NewScorer(m *Model, o ScorerOptions) (*Scorer, error) {
 	o.EnsureDefaults()
 	if err := o.Weights.Validate(); err != nil {

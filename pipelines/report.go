@@ -38,8 +38,13 @@ type Books struct {
 	Balanced bool `json:"balanced"`
 }
 
-// ReadReport reads the report of a run, also of one that is not done.
+// ReadReport reads the report of a run, also of one that is not done, and of a training alone, which has no books.
 func ReadReport(ctx context.Context, dir string) (*Report, error) {
+	if _, err := os.Stat(filepath.Join(dir, rundir.ConfigFile)); errors.Is(err, os.ErrNotExist) {
+		if r, err := trained(filepath.Join(dir, "student")); r != nil || err != nil {
+			return &Report{Run: dir, Ledger: map[string]Books{}, Train: r}, err
+		}
+	}
 	c, err := Load(filepath.Join(dir, rundir.ConfigFile))
 	if err != nil {
 		return nil, fmt.Errorf("%s is no run: %w", dir, err)
@@ -95,13 +100,15 @@ func (r *Report) Balanced() error { return r.unbalanced }
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
-	t := newTable(w)
-	t.AppendHeader(table.Row{"step", "rows in", "kept", "dropped", "failed", "why"})
-	for _, step := range r.steps {
-		b := r.Ledger[step]
-		t.AppendRow(table.Row{step, b.In, b.Kept, count(b.Dropped), count(b.Failed), reasons(b.Dropped, b.Failed)})
+	if len(r.steps) > 0 {
+		t := newTable(w)
+		t.AppendHeader(table.Row{"step", "rows in", "kept", "dropped", "failed", "why"})
+		for _, step := range r.steps {
+			b := r.Ledger[step]
+			t.AppendRow(table.Row{step, b.In, b.Kept, count(b.Dropped), count(b.Failed), reasons(b.Dropped, b.Failed)})
+		}
+		t.Render()
 	}
-	t.Render()
 	if s := r.Selection; s != nil {
 		fmt.Fprintf(w, "\nSelection: %d of %d candidates kept, for %d of %d prompts; right by %s: %s of the candidates", s.Kept, s.Candidates, s.KeptPrompts, s.Prompts, s.Judge, percent(s.RightShare))
 		for _, k := range slices.Sorted(maps.Keys(s.PassAt)) {
@@ -112,7 +119,10 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(w, ".")
 	}
 	if tr := r.Train; tr != nil {
-		fmt.Fprintf(w, "\nTraining: %d updates, %d tokens, %.0f tokens/s, loss %.4f → %.4f.\n", tr.Steps, tr.Tokens, tr.TokensPerS, tr.LossFirst, tr.LossLast)
+		if len(r.steps) > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "Training: %d updates, %d tokens, %.0f tokens/s, loss %.4f → %.4f.\n", tr.Steps, tr.Tokens, tr.TokensPerS, tr.LossFirst, tr.LossLast)
 	}
 	if r.Eval != nil {
 		fmt.Fprintln(w)

@@ -94,6 +94,9 @@ func TestTrainingStandsAside(t *testing.T) {
 	if code, _, stderr := cli(t, "train", config, "--runs", dir); code != 0 {
 		t.Errorf("after it: exit code %d: %s", code, stderr)
 	}
+	if code, stdout, stderr := cli(t, "report", filepath.Join(dir, "busy")); code != 0 || !strings.Contains(stdout, "Training: ") {
+		t.Errorf("the report of a training alone: exit code %d: %s%s", code, stdout, stderr)
+	}
 
 	config = trainingAlone(t, dir, "small")
 	if err := os.Mkdir(filepath.Join(dir, "small"), 0o755); err != nil {

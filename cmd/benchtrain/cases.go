@@ -29,8 +29,8 @@ var cases = []benchCase{
 	{name: "full_bs8", peers: []string{"full_bs8"}, keys: "per_device_train_batch_size: 8, gradient_accumulation_steps: 1"},
 	{name: "lora_bs1x8", peers: []string{"lora_bs1x8"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8" + adapter},
 	{name: "packing", peers: []string{"packing"}, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, packing: true"},
-	{name: "qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512"},
-	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}"},
+	{name: "qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, truncation_mode: keep_end"},
+	{name: "qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, truncation_mode: keep_end, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}"},
 }
 
 // config is the config file of a case.

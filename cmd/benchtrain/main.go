@@ -64,6 +64,28 @@ func (b bench) run(ctx context.Context) error {
 		return err
 	}
 	r := report{Began: time.Now(), Machine: machine.Describe(), Steps: b.steps}
+	failed := b.measure(ctx, &r)
+	if len(r.Pairs) == 0 {
+		return failed
+	}
+	text, err := json.Marshal(r.object())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.out, 0o755); err != nil {
+		return err
+	}
+	page := filepath.Join(b.out, r.Began.Format(time.DateOnly)+"-train.md")
+	if err := os.WriteFile(page, []byte(r.page(string(text))), 0o644); err != nil {
+		return err
+	}
+	log.Print("the page is ", page)
+	fmt.Println(string(text))
+	return failed
+}
+
+// measure runs the cases that are wanted. What was measured before one failed is in the report.
+func (b bench) measure(ctx context.Context, r *report) error {
 	for _, c := range cases {
 		if !b.wanted(c.name) {
 			continue
@@ -80,19 +102,6 @@ func (b bench) run(ctx context.Context) error {
 			r.Pairs = append(r.Pairs, p)
 		}
 	}
-	text, err := json.Marshal(r.object())
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	page := filepath.Join(b.out, r.Began.Format(time.DateOnly)+"-train.md")
-	if err := os.WriteFile(page, []byte(r.page(string(text))), 0o644); err != nil {
-		return err
-	}
-	log.Print("the page is ", page)
-	fmt.Println(string(text))
 	return nil
 }
 

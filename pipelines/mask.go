@@ -35,7 +35,7 @@ func InspectMask(ctx context.Context, where string, o MaskOptions) (*train.Mask,
 		var c *TrainingConfig
 		if c, err = LoadTraining(where); err == nil {
 			to = c.Train
-			list, err = train.ReadRows(ctx, to.Data, to.DatasetTextField)
+			list, err = to.ReadRows(ctx)
 		}
 	}
 	if err != nil {

@@ -45,7 +45,7 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	if o.Data.Path == "" {
 		return nil, options.Wrongf("train.data.path", "is missing: name the rows to train on, a JSONL or Parquet file")
 	}
-	list, err := ReadRows(ctx, o.Data, o.DatasetTextField)
+	list, err := o.ReadRows(ctx)
 	if err != nil {
 		return nil, err
 	}

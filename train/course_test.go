@@ -317,7 +317,7 @@ func TestTrainingFails(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	for change, say := range map[*func(*Options)]string{
 		new(func(o *Options) { o.Data.Path = "" }):        "train.data.path: is missing",
-		new(func(o *Options) { o.Data.Path = "nowhere" }): "data.path: ",
+		new(func(o *Options) { o.Data.Path = "nowhere" }): "train.data.path: ",
 		new(func(o *Options) { o.Student = "" }):          "train.student: is missing",
 		new(func(o *Options) { o.MaxLength = new(2) }):    "raise max_length",
 		new(func(o *Options) { o.WeightDecay = -1 }):      "train.weight_decay: is -1",

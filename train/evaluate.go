@@ -155,7 +155,7 @@ func (s *Student) sides(ctx context.Context, rows []Example) (train, eval []Exam
 		return nil, nil, err
 	}
 	if eval, _, err = enc.EncodeRows(ctx, list); err != nil {
-		return nil, nil, fmt.Errorf("eval_data: %w", err)
+		return nil, nil, fmt.Errorf("train.eval_data.path: %w", err)
 	}
 	return rows, eval, nil
 }
@@ -167,7 +167,7 @@ func (o Options) ReadEval(ctx context.Context) ([]Row, error) {
 	}
 	list, err := ReadRows(ctx, o.EvalData, o.DatasetTextField)
 	if err != nil {
-		return nil, fmt.Errorf("eval_data: %w", err)
+		return nil, fmt.Errorf("train.eval_data.path: %w", err)
 	}
 	return list, nil
 }

@@ -195,7 +195,7 @@ func PlanTraining(ctx context.Context, o Options, progress func(file string, don
 	if err := options.Under("train", o.Validate()); err != nil {
 		return f, err
 	}
-	list, err := ReadRows(ctx, o.Data, o.DatasetTextField)
+	list, err := o.ReadRows(ctx)
 	if err != nil {
 		return f, err
 	}

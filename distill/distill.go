@@ -45,8 +45,8 @@ var (
 // Name is "distill".
 func (d *Distill) Name() string { return "distill" }
 
-// Fanout is K, the samples a prompt.
-func (d *Distill) Fanout() int { return max(1, d.Samples) }
+// Fanout is the most samples that a prompt gets.
+func (d *Distill) Fanout() int { return max(1, d.Samples.Max) }
 
 // candidateColumns are those that a candidate has and a prompt has not.
 var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSchema.NumFields():]
@@ -166,10 +166,10 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			q, err := newQuery(&a.opts, p)
 			if err != nil {
 				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}
-				for range a.opts.Samples {
+				for range a.opts.Samples.Max {
 					outcomes[i] = append(outcomes[i], failed)
 				}
-				out.Tick(a.opts.Samples)
+				out.Tick(a.opts.Samples.Max)
 				return nil
 			}
 			queries[i] = q

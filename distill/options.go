@@ -19,7 +19,7 @@ type Options struct {
 	Model       string         `yaml:"model" json:"model" doc:"The model's name, as the endpoint knows it."`
 	Identity    string         `yaml:"identity" json:"identity" doc:"What stands for the endpoint in the keys of the response store; by default its host and path, so set it where one model is served under changing addresses."`
 	APIKeyEnv   *string        `yaml:"api_key_env" json:"api_key_env" doc:"The environment variable that holds the key; OPENAI_API_KEY by default, none by default for a loopback endpoint; \"\" sends no key."`
-	Samples     int            `yaml:"samples" json:"samples" doc:"Answers a prompt (K)."`
+	Samples     Samples        `yaml:"samples" json:"samples" doc:"Answers a prompt: a number, or at least min and at most max, until enough of them are accepted (docs/distill.md)."`
 	Temperature *float64       `yaml:"temperature" json:"temperature" doc:"Sampling temperature; always sent, also when it is 0."`
 	TopP        *float64       `yaml:"top_p" json:"top_p" doc:"Nucleus sampling; sent only when set, else the endpoint's own default holds."`
 	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens an answer may have; 0 leaves it to the endpoint. Raising it asks only truncated answers again."`
@@ -38,9 +38,7 @@ const defaultKeyEnv = "OPENAI_API_KEY"
 
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
-	if o.Samples == 0 {
-		o.Samples = 1
-	}
+	o.Samples.ensureDefaults()
 	if o.Temperature == nil {
 		o.Temperature = new(1.0)
 	}
@@ -79,8 +77,6 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Model == "":
 		return options.Wrongf("model", "is missing: name the model as the endpoint knows it")
-	case o.Samples < 1 || o.Samples > maxSamples:
-		return options.Wrongf("samples", "is %d: it must be 1 to %d", o.Samples, maxSamples)
 	case o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 5):
 		return options.Wrongf("temperature", "is %v: it must be 0 to 5", *o.Temperature)
 	case o.TopP != nil && !(*o.TopP > 0 && *o.TopP <= 1):
@@ -97,6 +93,9 @@ func (o *Options) Validate() error {
 		return options.Wrongf("max_retries", "is %d: it must be 0 or more", *o.MaxRetries)
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
+	}
+	if err := o.Samples.validate(); err != nil {
+		return err
 	}
 	return o.validateExtra()
 }

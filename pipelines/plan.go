@@ -35,10 +35,10 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples, Answers: len(prompts.Rows) * c.Distill.Samples}
+		Samples: c.Distill.Samples.Max, Answers: len(prompts.Rows) * c.Distill.Samples.Max}
 	p.Tokens = p.Answers * c.Distill.MaxTokens
 	if t := c.Train; t != nil {
-		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples))
+		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples.Max))
 		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
 		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
 		if t.MaxSteps > 0 {

@@ -86,7 +86,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 
-func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples} }
+func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples.Max} }
 
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
@@ -234,7 +234,7 @@ func (r *run) distill(ctx context.Context) error {
 		return err
 	}
 	defer stage.Close()
-	if _, err := r.step(ctx, in, rows*o.Samples, stage, "candidates", "distill"); err != nil {
+	if _, err := r.step(ctx, in, rows*stage.Fanout(), stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)
 	}
 	return nil

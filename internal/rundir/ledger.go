@@ -310,5 +310,5 @@ func unbalanced(format string, args ...any) error {
 
 // told says an account in words.
 func told(a stillhouse.Account) string {
-	return strconv.FormatInt(a.In, 10) + " in, " + strconv.FormatInt(a.Kept, 10) + fmt.Sprintf(" kept, dropped %v, failed %v", a.Dropped, a.Failed)
+	return strconv.FormatInt(a.In, 10) + " in, " + strconv.FormatInt(a.Kept, 10) + fmt.Sprintf(" kept, dropped %v, failed %v, unasked %v, %d accepted", a.Dropped, a.Failed, a.Unasked, a.Accepted)
 }

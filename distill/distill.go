@@ -1,13 +1,17 @@
 // Package distill asks a teacher: prompts in, K candidates to each out.
 //
-// The parts, from the outside in: distill.go is the stage; ask.go decides what to ask next; endpoint.go sends it;
+// The parts, from the outside in: distill.go is the stage; target.go and budget.go say how far it goes; ask.go and
+// adaptive.go decide what to ask next; endpoint.go sends it;
 // failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; prompts.go
 // reads the prompts.
 package distill
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -22,7 +26,9 @@ import (
 //
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
-// on. Nothing is dropped. A sample fails alone when the endpoint refuses its request for good (permanent) or when
+// on. Nothing is dropped. Samples are left out unasked when their prompt has enough accepted answers (enough) or none at
+// all (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
+// (budget_spent). A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
 //
@@ -33,13 +39,17 @@ type Distill struct {
 	mu       sync.Mutex
 	asker    *asker
 	expected int
+	judge    Judge
+	book     Book
+	queue    *queue         // nil without a target
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
 
 var (
-	_ stillhouse.Stage    = (*Distill)(nil)
-	_ stillhouse.Expander = (*Distill)(nil)
+	_ stillhouse.Stage     = (*Distill)(nil)
+	_ stillhouse.Expander  = (*Distill)(nil)
+	_ stillhouse.Sequenced = (*Distill)(nil)
 )
 
 // Name is "distill".
@@ -90,9 +100,18 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if o.Endpoint == Embedded {
 		return nil, options.Wrongf("distill.endpoint", "is %q: it must be served first and its URL put here", Embedded)
 	}
+	if d.judge == nil && (o.Samples.Adaptive() || o.Target.Accepted > 0) {
+		return nil, stillhouse.Invalidf("distill: samples.enough and target.accepted count accepted answers, and nobody judges them: join a judge")
+	}
 	key, err := o.APIKey()
 	if err != nil {
 		return nil, err
+	}
+	earlier := Counters{}
+	if d.book != nil {
+		if earlier, err = d.book.Load(); err != nil {
+			return nil, err
+		}
 	}
 	store, err := OpenStore(context.WithoutCancel(ctx), o.Store)
 	if err != nil {
@@ -103,6 +122,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 		a.clock, a.draw = d.clock, d.draw
 	}
 	a.gate = newGate(o.Concurrency, a.clock)
+	a.accept = d.judge
+	a.tally.Counters, a.tally.book, a.tally.exact, a.tally.clock = earlier, d.book, o.Budget != Budget{}, a.clock
+	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
 	d.asker = a
 	return a, nil
@@ -116,6 +138,40 @@ func (d *Distill) Expect(prompts int) {
 	d.expected = prompts
 }
 
+// Join gives the stage the judge that says which answers are good enough. It is called before Open.
+func (d *Distill) Join(j Judge) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.judge = j
+}
+
+// Remember gives the stage the book of what earlier processes did for this run, and in which it writes what it does
+// itself. It is called before Open.
+func (d *Distill) Remember(b Book) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.book = b
+}
+
+// Restart forgets which shards there are.
+func (d *Distill) Restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = nil
+	if d.Target.Accepted > 0 && d.judge != nil {
+		d.queue = newQueue(d.Target.Accepted, min(d.judge.Most(), d.Fanout()))
+	}
+}
+
+// Shard puts a shard into the queue of those with a target.
+func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.queue != nil {
+		d.queue.shard(shard, rows, made)
+	}
+}
+
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
 func (d *Distill) Close() error {
 	d.mu.Lock()
@@ -126,10 +182,10 @@ func (d *Distill) Close() error {
 	a := d.asker
 	d.asker = nil
 	a.endpoint.idle()
-	return a.store.Close()
+	return errors.Join(a.tally.close(), a.store.Close())
 }
 
-// Requests says what was done at the endpoint since Open.
+// Requests says what was done at the endpoint since Open, and for the run before that where a [Book] remembers it.
 func (d *Distill) Requests() Counters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,31 +206,42 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	}
 	d.mu.Lock()
 	a, err := d.open(ctx)
+	line := d.queue
 	d.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	if line == nil && a.opts.Target.Accepted > 0 {
+		return stillhouse.Invalidf("a target follows the order of the prompts, and nobody told it: call Restart and Shard, as stillhouse.Run does")
+	}
 	outcomes := make([][]outcome, len(prompts))
 	queries := make([]*query, len(prompts))
+	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
 	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			q, err := newQuery(&a.opts, p)
+		if line != nil {
+			asked, err := line.enter(asking, out.Shard())
 			if err != nil {
-				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}
-				for range a.opts.Samples.Max {
-					outcomes[i] = append(outcomes[i], failed)
-				}
-				out.Tick(a.opts.Samples.Max)
-				return nil
+				break
 			}
-			queries[i] = q
-			outcomes[i], err = a.ask(asking, q, out.Tick)
-			return err
+			if !asked {
+				outcomes[i] = make([]outcome, a.opts.Samples.Max)
+				leave(outcomes[i], targetReached, out.Tick)
+				continue
+			}
+		}
+		g.Go(func() (err error) {
+			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
+				return err
+			}
+			if line != nil {
+				line.decided(accepted[i])
+			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -183,7 +250,29 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if a.accept != nil {
+		sum := 0
+		for _, n := range accepted {
+			sum += min(n, a.accept.Most())
+		}
+		out.Accept(sum)
+	}
 	return d.emit(batch, prompts, queries, outcomes, out)
+}
+
+// prompt asks for the answers to one prompt.
+func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
+	q, err := newQuery(&a.opts, p)
+	if err != nil {
+		out := make([]outcome, a.opts.Samples.Max)
+		for i := range out {
+			out[i].failed = &failure{scope: rowOnly, message: err.Error()}
+		}
+		decided(len(out))
+		return nil, out, 0, nil
+	}
+	out, accepted, err := a.ask(ctx, q, decided)
+	return q, out, accepted, err
 }
 
 // emit puts the outcomes in order.
@@ -194,7 +283,7 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	var at []int
 	for i := range prompts {
 		for s, o := range outcomes[i] {
-			if o.failed == nil {
+			if o.answered() {
 				at = append(at, i)
 				appendCandidate(b, s, o.answer, queries[i].keys[s])
 			}
@@ -215,8 +304,12 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
 		return err
 	}
+	unasked := map[string]int{}
 	for i, p := range prompts {
 		for s, o := range outcomes[i] {
+			if o.unasked != "" {
+				unasked[o.unasked]++
+			}
 			if o.failed == nil {
 				continue
 			}
@@ -226,6 +319,11 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 			if err != nil {
 				return err
 			}
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(unasked)) {
+		if err := out.Skip(unasked[reason], reason); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -32,6 +32,9 @@ type Options struct {
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
+	Target      Target         `yaml:"target" json:"target" doc:"When enough is accepted."`
+	Budget      Budget         `yaml:"budget" json:"budget" doc:"What the run may ask for at most, answers in the response store not counted; when it is spent, the run goes on with what it has."`
+	Prices      Prices         `yaml:"prices" json:"prices" doc:"What the endpoint charges, to reckon costs with."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -94,8 +97,16 @@ func (o *Options) Validate() error {
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
-	if err := o.Samples.validate(); err != nil {
-		return err
+	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate()} {
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.Target.Accepted < 0:
+		return options.Wrongf("target.accepted", "is %d: it must be 1 or more, or 0 to ask all prompts", o.Target.Accepted)
+	case o.Budget.Dollars > 0 && !o.Prices.Known():
+		return options.Wrongf("budget.dollars", "is %v, but what that buys is not known: give prices: {input: ..., output: ...} in dollars for a million tokens", o.Budget.Dollars)
 	}
 	return o.validateExtra()
 }

@@ -23,7 +23,7 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 		}
 		var wait time.Duration
 		switch f.scope {
-		case rowOnly:
+		case rowOnly, noMoney:
 			return left, f, nil
 		case rateOnly:
 			wait = backoff(rateTry, a.draw)
@@ -70,8 +70,22 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if err != nil {
 		return left, &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}, nil
 	}
-	a.tally.add(func(c *Counters) { c.Requests++ })
+	held, ok, err := a.purse.admit(ctx, len(body), len(asked), q.maxTokens)
+	if err != nil {
+		return left, nil, err
+	}
+	if !ok {
+		return left, &failure{scope: noMoney, kind: budgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}, nil
+	}
 	t, r, err := a.endpoint.send(ctx, body)
+	var cost Counters
+	if err == nil {
+		cost = paid(&r, body)
+		cost.Asked = int64(min(len(asked), len(r.answers)))
+	}
+	if err := a.purse.settle(held, len(body), cost); err != nil {
+		return left, nil, err
+	}
 	if failed, ok := err.(*failure); ok {
 		if failed.scope == runEnds { // while the slot is held, so that nobody else tries
 			err := stillhouse.Invalidf("%s", failed.message)
@@ -91,11 +105,5 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if err := a.keep(q, asked, t, r, out); err != nil {
 		return left, nil, err
 	}
-	a.tally.add(func(c *Counters) {
-		c.Answered++
-		c.Asked += int64(len(asked))
-		c.PromptTokens += r.promptTokens
-		c.CompletionTokens += r.completionTokens
-	})
 	return left[len(asked):], nil, nil
 }

@@ -37,6 +37,7 @@ type outcome struct {
 	answer  Answer
 	failed  *failure
 	unasked string
+	fresh   bool // the answer came from the endpoint just now
 }
 
 func (o outcome) answered() bool { return o.failed == nil && o.unasked == "" }
@@ -190,7 +191,7 @@ func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) err
 		return err
 	}
 	for i, s := range asked {
-		out[s] = outcome{answer: r.answers[i]}
+		out[s] = outcome{answer: r.answers[i], fresh: true}
 	}
 	if e.fresh == len(asked) {
 		return nil
@@ -201,7 +202,7 @@ func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) err
 	}
 	for _, s := range asked {
 		if answer, ok := found[q.keys[s]]; ok {
-			out[s] = outcome{answer: answer}
+			out[s] = outcome{answer: answer, fresh: true}
 		}
 	}
 	return nil

@@ -36,6 +36,8 @@ type tally struct {
 	saved time.Time
 	Counters
 
+	earlier  Counters // those that the book had at the start
+	walk     walk
 	Judged   int64 // candidates that were judged since the start
 	Accepted int64 // of them, those that are good enough
 }
@@ -60,6 +62,17 @@ func (t *tally) judged(n, accepted int) {
 	defer t.mu.Unlock()
 	t.Judged += int64(n)
 	t.Accepted += int64(accepted)
+}
+
+// prompt counts a prompt that is decided.
+func (t *tally) prompt(paid bool, rows int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.walk.prompts++
+	t.walk.rows += rows
+	if paid {
+		t.walk.paid++
+	}
 }
 
 // sent counts a request before it is sent.

@@ -42,6 +42,7 @@ type Distill struct {
 	judge    Judge
 	book     Book
 	queue    *queue         // nil without a target
+	made     walk           // the shards that were there already
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
@@ -123,7 +124,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	a.gate = newGate(o.Concurrency, a.clock)
 	a.accept = d.judge
-	a.tally.Counters, a.tally.book, a.tally.exact, a.tally.clock = earlier, d.book, o.Budget != Budget{}, a.clock
+	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
 	d.asker = a
@@ -157,16 +158,19 @@ func (d *Distill) Remember(b Book) {
 func (d *Distill) Restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queue = nil
+	d.queue, d.made = nil, walk{}
 	if d.Target.Accepted > 0 && d.judge != nil {
 		d.queue = newQueue(d.Target.Accepted, min(d.judge.Most(), d.Fanout()))
 	}
 }
 
-// Shard puts a shard into the queue of those with a target.
+// Shard counts a shard that is there, and puts it into the queue where there is a target.
 func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if made != nil {
+		d.made.before(*made, d.Fanout())
+	}
 	if d.queue != nil {
 		d.queue.shard(shard, rows, made)
 	}
@@ -231,6 +235,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			if !asked {
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
 				leave(outcomes[i], targetReached, out.Tick)
+				a.tally.prompt(false, 0)
 				continue
 			}
 		}
@@ -238,9 +243,13 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
 				return err
 			}
+			if a.accept != nil {
+				accepted[i] = min(accepted[i], a.accept.Most())
+			}
 			if line != nil {
 				line.decided(accepted[i])
 			}
+			a.tally.prompt(slices.ContainsFunc(outcomes[i], func(o outcome) bool { return o.fresh }), accepted[i])
 			return nil
 		})
 	}
@@ -250,12 +259,10 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if a.accept != nil {
-		sum := 0
+	if a.opts.Samples.Adaptive() || line != nil { // else it would only be for those who watch
 		for _, n := range accepted {
-			sum += min(n, a.accept.Most())
+			out.Accept(n)
 		}
-		out.Accept(sum)
 	}
 	return d.emit(batch, prompts, queries, outcomes, out)
 }

@@ -21,10 +21,10 @@ type Judge interface {
 
 // Why samples were not asked for, in the account.
 const (
-	enoughAccepted = "enough"         // the prompt has enough accepted answers
-	promptFailed   = "prompt_failed"  // none of the samples asked for before had an answer
-	targetReached  = "target_reached" // the prompts before this one have enough accepted answers
-	budgetSpent    = "budget_spent"   // there is no answer in the store, and nothing left to buy one
+	EnoughAccepted = "enough"         // the prompt has enough accepted answers
+	PromptFailed   = "prompt_failed"  // none of the samples asked for before had an answer
+	TargetReached  = "target_reached" // the prompts before this one have enough accepted answers
+	BudgetSpent    = "budget_spent"   // there is no answer in the store, and nothing left to buy one
 )
 
 // next is the size of the next round of a prompt that was asked for some samples, of which so many were accepted; 0 when

@@ -58,7 +58,7 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) (out []o
 	for asked := 0; asked < len(out); {
 		n := a.opts.Samples.next(asked, accepted)
 		if n == 0 {
-			leave(out[asked:], enoughAccepted, decided)
+			leave(out[asked:], EnoughAccepted, decided)
 			break
 		}
 		round := out[asked : asked+n]
@@ -70,12 +70,12 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) (out []o
 			return nil, 0, err
 		}
 		asked, accepted = asked+n, accepted+good
-		if slices.ContainsFunc(round, func(o outcome) bool { return o.unasked == budgetSpent }) {
-			leave(out[asked:], budgetSpent, decided)
+		if slices.ContainsFunc(round, func(o outcome) bool { return o.unasked == BudgetSpent }) {
+			leave(out[asked:], BudgetSpent, decided)
 			break
 		}
 		if !slices.ContainsFunc(round, outcome.answered) {
-			leave(out[asked:], promptFailed, decided)
+			leave(out[asked:], PromptFailed, decided)
 			break
 		}
 	}
@@ -148,7 +148,7 @@ func (a *asker) round(ctx context.Context, q *query, from, to int, out []outcome
 // missing books a sample that got no answer: it failed, or there was nothing left to pay for it.
 func (a *asker) missing(q *query, f *failure, o *outcome) error {
 	if f.scope == noMoney {
-		*o = outcome{unasked: budgetSpent}
+		*o = outcome{unasked: BudgetSpent}
 		return nil
 	}
 	*o = outcome{failed: f}

@@ -234,7 +234,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			}
 			if !asked {
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
-				leave(outcomes[i], targetReached, out.Tick)
+				leave(outcomes[i], TargetReached, out.Tick)
 				a.tally.prompt(false, 0)
 				continue
 			}

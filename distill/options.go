@@ -35,6 +35,9 @@ type Options struct {
 	Target      Target         `yaml:"target" json:"target" doc:"When enough is accepted."`
 	Budget      Budget         `yaml:"budget" json:"budget" doc:"What the run may ask for at most, answers in the response store not counted; when it is spent, the run goes on with what it has."`
 	Prices      Prices         `yaml:"prices" json:"prices" doc:"What the endpoint charges, to reckon costs with."`
+
+	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
+	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -102,6 +105,9 @@ func (o *Options) Validate() error {
 			return err
 		}
 	}
+	if err := o.validateMetrics(); err != nil {
+		return err
+	}
 	switch {
 	case o.Target.Accepted < 0:
 		return options.Wrongf("target.accepted", "is %d: it must be 1 or more, or 0 to ask all prompts", o.Target.Accepted)
@@ -109,6 +115,20 @@ func (o *Options) Validate() error {
 		return options.Wrongf("budget.dollars", "is %v, but what that buys is not known: give prices: {input: ..., output: ...} in dollars for a million tokens", o.Budget.Dollars)
 	}
 	return o.validateExtra()
+}
+
+func (o *Options) validateMetrics() error {
+	if o.MetricsAddress == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(o.MetricsAddress)
+	if err != nil {
+		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !o.MetricsAllowRemote {
+		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
+	}
+	return nil
 }
 
 const (

@@ -75,7 +75,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 		return left, nil, err
 	}
 	if !ok {
-		return left, &failure{scope: noMoney, kind: budgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}, nil
+		return left, &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}, nil
 	}
 	t, r, err := a.endpoint.send(ctx, body)
 	var cost Counters

@@ -172,6 +172,10 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
+	if c.Distill.Samples.Adaptive() && c.Curate.Select.MinReward == nil {
+		return options.Wrongf("distill.samples.enough", "is %d, and without curate.select.min_reward every answer is accepted: set the least reward that is good enough, or write samples: %d",
+			c.Distill.Samples.Enough, c.Distill.Samples.Max)
+	}
 	for i := range c.Filter {
 		if err := options.Under(fmt.Sprintf("filter[%d]", i), c.Filter[i].Validate()); err != nil {
 			return err

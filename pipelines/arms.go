@@ -136,15 +136,14 @@ func (r *run) eval(ctx context.Context) error {
 }
 
 // selection sums up what the selection did; nil when nothing was scored.
-func selection(ctx context.Context, d *rundir.Dir, c *Config) (*curate.Summary, error) {
-	scored, err := scoredRows(ctx, d, "scored")
-	if err != nil || len(scored) == 0 {
-		return nil, err
+func selection(scored []stillhouse.Scored, c *Config) *curate.Summary {
+	if len(scored) == 0 {
+		return nil
 	}
 	t := curate.NewTally(c.Curate.Select)
 	t.Add(scored)
 	s := t.Summary()
-	return &s, nil
+	return &s
 }
 
 // scoredRows reads all rows of a folder of scored candidates; none when it isn't there.

@@ -19,6 +19,7 @@ type asker struct {
 	patience *patience
 	purse    *purse
 	accept   Judge // nil where nobody judges
+	spans    *spans
 	turns    turns
 	tally    tally
 	clock    clock
@@ -54,6 +55,8 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) (out []o
 		return nil, 0, err
 	}
 	defer end()
+	ctx, done := a.spans.prompt(ctx, q.prompt)
+	defer func() { done(out, accepted, err) }()
 	out = make([]outcome, len(q.keys))
 	for asked := 0; asked < len(out); {
 		n := a.opts.Samples.next(asked, accepted)

@@ -41,6 +41,7 @@ type Distill struct {
 	expected int
 	judge    Judge
 	book     Book
+	spans    *spans         // nil for no traces
 	queue    *queue         // nil without a target
 	made     walk           // the shards that were there already
 	clock    clock          // of tests
@@ -123,7 +124,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 		a.clock, a.draw = d.clock, d.draw
 	}
 	a.gate = newGate(o.Concurrency, a.clock)
-	a.accept = d.judge
+	a.accept, a.spans = d.judge, d.spans.of(&o)
 	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}

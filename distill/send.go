@@ -77,7 +77,9 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if !ok {
 		return left, &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}, nil
 	}
-	t, r, err := a.endpoint.send(ctx, body)
+	traced, end := a.spans.request(ctx, q, asked[0], len(asked))
+	t, r, err := a.endpoint.send(traced, body)
+	end(t, &r, err)
 	var cost Counters
 	if err == nil {
 		cost = paid(&r, body)

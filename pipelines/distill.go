@@ -11,6 +11,7 @@ import (
 	"stillhouse/curate"
 	"stillhouse/distill"
 	"stillhouse/internal/rundir"
+	"stillhouse/internal/traces"
 )
 
 // requestsFile is where a run keeps what it asked of its teacher and spent, over all its processes. It stays when the
@@ -53,6 +54,18 @@ func (r *run) distill(ctx context.Context) (err error) {
 	stage.Expect(rows)
 	stage.Join(judge)
 	stage.Remember(book)
+	t, err := traces.Start(ctx)
+	if err != nil { // what is worth more than its traces goes on without them
+		r.ui.say("no traces: %v", err)
+	}
+	if t != nil {
+		stage.Trace(t.Tracer(), traces.Content())
+		defer func() {
+			if err := t.Close(); err != nil {
+				r.ui.say("%v", err)
+			}
+		}()
+	}
 	if err := stage.Open(ctx); err != nil {
 		return err
 	}

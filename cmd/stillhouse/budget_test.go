@@ -105,6 +105,33 @@ func TestBudgetRaised(t *testing.T) {
 	sameRun(t, "with a budget raised twice", filepath.Join(dir, "whole"), filepath.Join(dir, "budget"))
 }
 
+// TestPlanOfRun reads what a run would take before it and after it.
+func TestPlanOfRun(t *testing.T) {
+	inProject(t)
+	dir := t.TempDir()
+	teacher := testkit.StartTeacher(t, &testkit.Teacher{Answer: sums})
+	config := asks(t, dir, teacher.URL(), "planned", "samples: {min: 1, max: 6}, target: {accepted: 600}, budget: {dollars: 5}")
+	for i, says := range [][]string{
+		{"700 prompts × 1 to 6 samples", "700 to 4200 answers: 0 are in the response store", "in 700 to 4200 requests", "40 an answer (distill.max_tokens, the most): $0.",
+			"when 600 rows are accepted", "when the budget is spent: $0.00 of $5.00"},
+		{"are in the response store and cost nothing, ", "(the mean of the stored answers)"},
+	} {
+		code, stdout, stderr := cli(t, "plan", config)
+		for _, say := range says {
+			if code != 0 || !strings.Contains(stdout, say) {
+				t.Errorf("plan %d: exit code %d, %q is not said: %s%s", i, code, say, stdout, stderr)
+			}
+		}
+		var plan struct{ Distill struct{ Stored int64 } }
+		_, stdout, _ = cli(t, "plan", config, "--json")
+		decode(t, stdout, &plan)
+		if requests := teacher.Requests(); (i == 0) != (requests == 0) || (i == 0) != (plan.Distill.Stored == 0) {
+			t.Errorf("plan %d: %d requests, %s", i, requests, stdout)
+		}
+		runs(t, dir, config)
+	}
+}
+
 // TestTargetMoved gives a run one target after the other: each time it ends as a run that had it from the start.
 func TestTargetMoved(t *testing.T) {
 	inProject(t)

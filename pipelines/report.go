@@ -30,6 +30,7 @@ type Report struct {
 	Eval      *Evaluation      `json:"eval,omitempty"`
 
 	steps      []string
+	fair       int
 	unbalanced error
 }
 
@@ -59,7 +60,7 @@ func ReadReport(ctx context.Context, dir string) (*Report, error) {
 
 func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
 	ledger, err := d.Check(ctx)
-	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err}
+	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err, fair: c.fair()}
 	if err != nil && !errors.Is(err, stillhouse.ErrUnbalanced) {
 		return nil, err
 	}
@@ -120,6 +121,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	if s := r.Selection; s != nil {
 		fmt.Fprintf(w, "\nSelection: %d of %d candidates kept, for %d of %d prompts; right by %s: %s of the candidates", s.Kept, s.Candidates, s.KeptPrompts, s.Prompts, s.Judge, percent(s.RightShare))
+		if r.fair > 0 {
+			fmt.Fprintf(w, " (of the first %d a prompt)", r.fair)
+		}
 		for _, k := range slices.Sorted(maps.Keys(s.PassAt)) {
 			if k > 1 {
 				fmt.Fprintf(w, ", at least one of %d: %s", k, percent(s.PassAt[k]))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stillhouse"
+	"stillhouse/internal/loopback"
 	"stillhouse/internal/options"
 )
 
@@ -125,7 +126,7 @@ func (o *Options) validateMetrics() error {
 	if err != nil {
 		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !o.MetricsAllowRemote {
+	if !loopback.Is(host) && !o.MetricsAllowRemote {
 		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
 	}
 	return nil

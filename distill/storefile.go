@@ -65,8 +65,9 @@ func DefaultStore() (string, error) {
 // before an answer is paid for.
 func OpenStore(ctx context.Context, path string) (*Store, error) { return openStore(ctx, path, "") }
 
-// openStore is OpenStore with pragmas more, which tests use to make SQLite meet its limits.
-func openStore(ctx context.Context, path, pragmas string) (*Store, error) {
+// openStore is OpenStore with parameters more for all connections and statements for that of lookups and puts, which
+// tests use to make SQLite meet its limits.
+func openStore(ctx context.Context, path, parameters string, hot ...string) (*Store, error) {
 	if path == "" {
 		var err error
 		if path, err = DefaultStore(); err != nil {
@@ -88,20 +89,48 @@ func openStore(ctx context.Context, path, pragmas string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+
-		"?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate&_stmt_cache_size=64"+pragmas)
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate" + parameters
+	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, stillhouse.Invalidf("open response store %s: %v", path, err)
 	}
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	s := &Store{path: path, db: db, queue: make(chan *exchange, maxCommit), done: make(chan struct{})}
+	s := &Store{path: path, db: db, queue: make(chan job, maxBatch), done: make(chan struct{})}
 	if err := s.prepare(ctx, size); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
-	go s.write()
+	q, err := s.connect(dsn, append([]string{checkpoints}, hot...))
+	if err != nil {
+		_ = db.Close()
+		return nil, s.explain("open", err)
+	}
+	go s.serve(q)
 	return s, nil
+}
+
+// checkpoints has the log moved into the database at every 16 MiB, four times as much as SQLite's own measure: pages
+// that many answers share are then moved once, and there are fewer syncs.
+const checkpoints = `PRAGMA wal_autocheckpoint = 4096`
+
+// connect opens the connection of serve.
+func (s *Store) connect(dsn string, first []string) (*statements, error) {
+	conn, err := new(sqlite3.SQLiteDriver).Open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	s.hot = conn.(*sqlite3.SQLiteConn)
+	for _, query := range first {
+		if _, err := s.hot.ExecContext(context.Background(), query, nil); err != nil {
+			_ = s.hot.Close()
+			return nil, err
+		}
+	}
+	q, err := prepare(s.hot)
+	if err != nil {
+		_ = s.hot.Close()
+		return nil, err
+	}
+	return q, nil
 }
 
 // touch makes an empty file that only its owner may read (prompts can be private), and looks at one that is there.

@@ -1,0 +1,281 @@
+package distill
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// All lookups and puts of a process go through one goroutine with one connection. That is faster than a pool: what is
+// waiting is done in one transaction, whose cost is shared the better the more there is; the connection's page cache
+// stays good, since SQLite throws a connection's cache away whenever another one has written; and the statements are
+// prepared once. database/sql, which costs more than SQLite here, is left out.
+
+// A job is a lookup or an exchange.
+type job struct {
+	lookup   *lookup
+	exchange *exchange
+}
+
+// A lookup is a set of keys whose answers somebody waits for.
+type lookup struct {
+	keys      []Key
+	maxTokens int
+
+	hits   []hit
+	bodies map[int64][]byte // of the hits' responses, compressed
+	err    error
+	ready  chan struct{}
+}
+
+// A hit is an answer that was found: a choice of a response.
+type hit struct {
+	key      Key
+	response int64
+	choice   int64
+}
+
+// maxBatch bounds how many jobs share one transaction.
+const maxBatch = 512
+
+// serve does all that comes through the queue.
+func (s *Store) serve(q *statements) {
+	defer close(s.done)
+	defer q.close()
+	var lookups []*lookup
+	var exchanges []*exchange
+	sort := func(j job) {
+		if j.lookup != nil {
+			lookups = append(lookups, j.lookup)
+		} else {
+			exchanges = append(exchanges, j.exchange)
+		}
+	}
+	for j := range s.queue {
+		sort(j)
+	more:
+		for len(lookups)+len(exchanges) < maxBatch {
+			select {
+			case j, ok := <-s.queue:
+				if !ok {
+					break more
+				}
+				sort(j)
+			default:
+				break more
+			}
+		}
+		// Lookups come first: what they see must be durable, and what is put in the same round is not yet.
+		if len(lookups) > 0 {
+			q.lookUp(lookups)
+			for i, l := range lookups {
+				close(l.ready)
+				lookups[i] = nil
+			}
+			lookups = lookups[:0]
+		}
+		if len(exchanges) > 0 {
+			err := q.commit(exchanges)
+			for i, e := range exchanges {
+				e.err = err
+				close(e.ready)
+				exchanges[i] = nil
+			}
+			exchanges = exchanges[:0]
+		}
+	}
+}
+
+// statements are the prepared statements of the connection.
+type statements struct {
+	begin, write, commitNow, rollback *statement
+	find, body                        *statement
+	last, response, answer            *statement
+}
+
+func prepare(conn *sqlite3.SQLiteConn) (q *statements, err error) {
+	q = &statements{}
+	for _, p := range []struct {
+		to      **statement
+		query   string
+		columns int
+	}{
+		{&q.begin, `BEGIN`, 0},
+		{&q.write, `BEGIN IMMEDIATE`, 0},
+		{&q.commitNow, `COMMIT`, 0},
+		{&q.rollback, `ROLLBACK`, 0},
+		{&q.find, `SELECT max_tokens, finish_reason, choice, response FROM answers WHERE key = ?`, 4},
+		{&q.body, `SELECT body FROM responses WHERE id = ?`, 1},
+		{&q.last, `SELECT coalesce(max(id), 0) FROM responses`, 1},
+		{&q.response, `INSERT INTO responses (id, teacher, request, header, body, created) VALUES (?, ?, ?, ?, ?, ?)`, 0},
+		{&q.answer, `INSERT INTO answers (key, max_tokens, sample, response, choice, finish_reason) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, 0},
+	} {
+		if *p.to, err = newStatement(conn, p.query, p.columns); err != nil {
+			q.close()
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+func (q *statements) close() {
+	for _, st := range []*statement{q.begin, q.write, q.commitNow, q.rollback, q.find, q.body, q.last, q.response, q.answer} {
+		if st != nil {
+			_ = st.stmt.Close() // says again how its last use ended
+		}
+	}
+}
+
+// lookUp does lookups in one transaction, so that SQLite's locks are taken once.
+func (q *statements) lookUp(ls []*lookup) {
+	if _, err := q.begin.exec(); err != nil {
+		for _, l := range ls {
+			l.err = err
+		}
+		return
+	}
+	for _, l := range ls {
+		l.err = q.lookUpOne(l)
+	}
+	if _, err := q.commitNow.exec(); err != nil {
+		_, _ = q.rollback.exec()
+	}
+}
+
+func (q *statements) lookUpOne(l *lookup) error {
+	for i := range l.keys {
+		var best hit
+		var exact bool
+		err := q.find.query(func(row []driver.Value) error {
+			limit, okLimit := row[0].(int64)
+			finish, okFinish := row[1].(string)
+			choice, okChoice := row[2].(int64)
+			response, okResponse := row[3].(int64)
+			if !okLimit || !okFinish || !okChoice || !okResponse {
+				return fmt.Errorf("an answer's row is damaged: %w", errDamaged)
+			}
+			same := limit == int64(l.maxTokens)
+			whole := finish != "length" && limit != 0 && (l.maxTokens == 0 || limit < int64(l.maxTokens))
+			if exact || !same && (!whole || best.response != 0 && best.response < response) {
+				return nil
+			}
+			best, exact = hit{response: response, choice: choice}, same
+			return nil
+		}, l.keys[i][:])
+		if err != nil {
+			return err
+		}
+		if best.response == 0 {
+			continue
+		}
+		best.key = l.keys[i]
+		l.hits = append(l.hits, best)
+		if _, ok := l.bodies[best.response]; ok {
+			continue
+		}
+		if l.bodies == nil {
+			l.bodies = make(map[int64][]byte, 1)
+		}
+		err = q.body.query(func(row []driver.Value) error {
+			l.bodies[best.response], _ = row[0].([]byte)
+			return nil
+		}, best.response)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit stores exchanges in one transaction: all or none.
+func (q *statements) commit(es []*exchange) (err error) {
+	if _, err := q.write.exec(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_, _ = q.rollback.exec()
+		}
+	}()
+	var id int64
+	if err := q.last.query(func(row []driver.Value) error { id, _ = row[0].(int64); return nil }); err != nil {
+		return err
+	}
+	for _, e := range es {
+		id++
+		if _, err := q.response.exec(id, e.teacher, e.request, e.header, e.body, e.at.UnixMilli()); err != nil {
+			return err
+		}
+		e.fresh = 0
+		for i, a := range e.reply.answers[:min(len(e.reply.answers), len(e.keys))] {
+			n, err := q.answer.exec(e.keys[i][:], int64(e.maxTokens), int64(e.first+i), id, int64(i), a.FinishReason)
+			if err != nil {
+				return err
+			}
+			e.fresh += int(n)
+		}
+	}
+	_, err = q.commitNow.exec()
+	return err
+}
+
+// A statement is a prepared statement with the room for its arguments and its row.
+type statement struct {
+	stmt *sqlite3.SQLiteStmt
+	args []driver.NamedValue
+	row  []driver.Value
+}
+
+func newStatement(conn *sqlite3.SQLiteConn, query string, columns int) (*statement, error) {
+	stmt, err := conn.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	st := &statement{stmt: stmt.(*sqlite3.SQLiteStmt), row: make([]driver.Value, columns)}
+	st.args = make([]driver.NamedValue, stmt.NumInput())
+	for i := range st.args {
+		st.args[i].Ordinal = i + 1
+	}
+	return st, nil
+}
+
+func (st *statement) bind(values []driver.Value) {
+	for i, v := range values {
+		st.args[i].Value = v
+	}
+}
+
+// exec runs a statement that gives no rows and returns how many it changed.
+func (st *statement) exec(values ...driver.Value) (changed int64, err error) {
+	st.bind(values)
+	r, err := st.stmt.ExecContext(context.Background(), st.args)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// query calls do for each row, which it may keep the values of, but not the slice.
+func (st *statement) query(do func(row []driver.Value) error, values ...driver.Value) error {
+	st.bind(values)
+	rows, err := st.stmt.QueryContext(context.Background(), st.args)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := rows.Next(st.row); errors.Is(err, io.EOF) {
+			return rows.Close()
+		} else if err != nil {
+			_ = rows.Close()
+			return err
+		}
+		if err := do(st.row); err != nil {
+			_ = rows.Close()
+			return err
+		}
+	}
+}

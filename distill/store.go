@@ -38,8 +38,9 @@ type Store struct {
 // An exchange is a request that was answered, on its way into the store.
 type exchange struct {
 	teacher   string
-	keys      []Key // those of the samples asked for
-	first     int   // the number of the first sample
+	model     string // as the request calls it
+	keys      []Key  // those of the samples asked for
+	first     int    // the number of the first sample
 	maxTokens int
 	reply     reply
 	request   []byte // bodies, compressed
@@ -77,18 +78,23 @@ func (s *Store) Get(ctx context.Context, keys []Key, maxTokens int) (map[Key]Ans
 	found := make(map[Key]Answer, len(l.hits))
 	parsed := make(map[int64]reply, len(l.bodies))
 	for _, h := range l.hits {
-		r, ok := parsed[h.response]
+		id, body := h.row.response, l.bodies[h.row.response]
+		h.row.key = h.key[:]
+		if h.row.checksum(sumOf(body)) != h.row.sum {
+			return nil, s.explain("read from", fmt.Errorf("answer %s of response %d: %w", h.key, id, errDamaged))
+		}
+		r, ok := parsed[id]
 		if !ok {
 			var err error
-			if r, err = unpackReply(l.bodies[h.response]); err != nil {
-				return nil, s.explain("read from", fmt.Errorf("response %d is damaged: %w", h.response, errDamaged))
+			if r, err = unpackReply(body); err != nil {
+				return nil, s.explain("read from", fmt.Errorf("response %d: %w: %w", id, errDamaged, err))
 			}
-			parsed[h.response] = r
+			parsed[id] = r
 		}
-		if h.choice < 0 || h.choice >= int64(len(r.answers)) {
-			return nil, s.explain("read from", fmt.Errorf("response %d is damaged: it has no answer %d: %w", h.response, h.choice, errDamaged))
+		if h.row.choice < 0 || h.row.choice >= int64(len(r.answers)) {
+			return nil, s.explain("read from", fmt.Errorf("response %d has no answer %d: %w", id, h.row.choice, errDamaged))
 		}
-		found[h.key] = r.answers[h.choice]
+		found[h.key] = r.answers[h.row.choice]
 	}
 	return found, nil
 }

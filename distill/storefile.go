@@ -17,34 +17,6 @@ import (
 	"stillhouse"
 )
 
-// migrations bring a store's schema from one version to the next: a store's version is how many of them it has seen.
-// Those that were ever released never change.
-var migrations = []string{
-	// One row of responses is what came for one request; one row of answers is one of its choices. max_tokens is 0
-	// where the request had no limit.
-	`CREATE TABLE responses (
-		id      INTEGER PRIMARY KEY,
-		teacher TEXT NOT NULL,
-		request BLOB NOT NULL, -- the body that was sent; zstd, as are the next two
-		header  BLOB NOT NULL, -- JSON of some of the headers that came
-		body    BLOB NOT NULL, -- the body that came
-		created INTEGER NOT NULL -- Unix time in milliseconds
-	);
-	CREATE TABLE answers (
-		key           BLOB NOT NULL,
-		max_tokens    INTEGER NOT NULL,
-		sample        INTEGER NOT NULL,
-		response      INTEGER NOT NULL REFERENCES responses (id),
-		choice        INTEGER NOT NULL,
-		finish_reason TEXT NOT NULL,
-		PRIMARY KEY (key, max_tokens)
-	) WITHOUT ROWID;
-	CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`,
-}
-
-// applicationID marks a SQLite file as a response store.
-const applicationID = 0x5354494c // "STIL"
-
 var errDamaged = errors.New("the bytes are not those that were written")
 
 // quickCheckBytes is up to which size a store is checked as a whole when it is opened: about a tenth of a second's
@@ -196,8 +168,15 @@ func (s *Store) prepare(ctx context.Context, size int64) error {
 		return stillhouse.Invalidf("open response store %s: its schema is version %d and this program knows up to %d: use a newer stillhouse, or name another file in distill.store", s.path, version, len(migrations))
 	}
 	for ; version < len(migrations); version++ {
-		if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
+		m := migrations[version]
+		if _, err := tx.ExecContext(ctx, m.statements); err != nil {
 			return s.explain("set up", err)
+		}
+		if m.fill == nil {
+			continue
+		}
+		if err := m.fill(ctx, tx); err != nil {
+			return s.explain(fmt.Sprintf("bring to version %d the", version+1), err)
 		}
 	}
 	now := time.Now().UTC().Format(time.RFC3339)

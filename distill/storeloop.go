@@ -27,16 +27,15 @@ type lookup struct {
 	maxTokens int
 
 	hits   []hit
-	bodies map[int64][]byte // of the hits' responses, compressed
+	bodies map[int64][]byte // of the hits' responses, packed
 	err    error
 	ready  chan struct{}
 }
 
-// A hit is an answer that was found: a choice of a response.
+// A hit is an answer that was found.
 type hit struct {
-	key      Key
-	response int64
-	choice   int64
+	key Key
+	row answerRow // without its key
 }
 
 // maxBatch bounds how many jobs share one transaction.
@@ -108,11 +107,12 @@ func prepare(conn *sqlite3.SQLiteConn) (q *statements, err error) {
 		{&q.write, `BEGIN IMMEDIATE`, 0},
 		{&q.commitNow, `COMMIT`, 0},
 		{&q.rollback, `ROLLBACK`, 0},
-		{&q.find, `SELECT max_tokens, finish_reason, choice, response FROM answers WHERE key = ?`, 4},
+		{&q.find, `SELECT max_tokens, sample, response, choice, finish_reason, sum FROM answers WHERE key = ?`, 6},
 		{&q.body, `SELECT body FROM responses WHERE id = ?`, 1},
 		{&q.last, `SELECT coalesce(max(id), 0) FROM responses`, 1},
-		{&q.response, `INSERT INTO responses (id, teacher, request, header, body, created) VALUES (?, ?, ?, ?, ?, ?)`, 0},
-		{&q.answer, `INSERT INTO answers (key, max_tokens, sample, response, choice, finish_reason) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, 0},
+		{&q.response, `INSERT INTO responses (id, teacher, request, header, body, created, model, prompt_tokens, completion_tokens, sum)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, 0},
+		{&q.answer, `INSERT INTO answers (key, max_tokens, sample, response, choice, finish_reason, sum) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, 0},
 	} {
 		if *p.to, err = newStatement(conn, p.query, p.columns); err != nil {
 			q.close()
@@ -148,47 +148,59 @@ func (q *statements) lookUp(ls []*lookup) {
 
 func (q *statements) lookUpOne(l *lookup) error {
 	for i := range l.keys {
-		var best hit
+		best := hit{key: l.keys[i]}
 		var exact bool
 		err := q.find.query(func(row []driver.Value) error {
-			limit, okLimit := row[0].(int64)
-			finish, okFinish := row[1].(string)
-			choice, okChoice := row[2].(int64)
-			response, okResponse := row[3].(int64)
-			if !okLimit || !okFinish || !okChoice || !okResponse {
-				return fmt.Errorf("an answer's row is damaged: %w", errDamaged)
+			a, err := scanAnswer(row)
+			if err != nil {
+				return err
 			}
-			same := limit == int64(l.maxTokens)
-			whole := finish != "length" && limit != 0 && (l.maxTokens == 0 || limit < int64(l.maxTokens))
-			if exact || !same && (!whole || best.response != 0 && best.response < response) {
-				return nil
+			same := a.maxTokens == int64(l.maxTokens)
+			whole := a.finish != "length" && a.maxTokens != 0 && (l.maxTokens == 0 || a.maxTokens < int64(l.maxTokens))
+			if !exact && (same || whole && (best.row.response == 0 || a.response < best.row.response)) {
+				best.row, exact = a, same
 			}
-			best, exact = hit{response: response, choice: choice}, same
 			return nil
 		}, l.keys[i][:])
 		if err != nil {
 			return err
 		}
-		if best.response == 0 {
+		if best.row.response == 0 {
 			continue
 		}
-		best.key = l.keys[i]
 		l.hits = append(l.hits, best)
-		if _, ok := l.bodies[best.response]; ok {
+		if _, ok := l.bodies[best.row.response]; ok {
 			continue
 		}
 		if l.bodies == nil {
 			l.bodies = make(map[int64][]byte, 1)
 		}
 		err = q.body.query(func(row []driver.Value) error {
-			l.bodies[best.response], _ = row[0].([]byte)
+			l.bodies[best.row.response], _ = row[0].([]byte)
 			return nil
-		}, best.response)
+		}, best.row.response)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// scanAnswer reads what find gives. Values of other types than those that were written are damage.
+func scanAnswer(row []driver.Value) (a answerRow, err error) {
+	ok := true
+	for i, to := range []*int64{&a.maxTokens, &a.sample, &a.response, &a.choice} {
+		var fits bool
+		*to, fits = row[i].(int64)
+		ok = ok && fits
+	}
+	var fits [2]bool
+	a.finish, fits[0] = row[4].(string)
+	a.sum, fits[1] = row[5].(int64)
+	if !ok || !fits[0] || !fits[1] {
+		return a, fmt.Errorf("an answer's row cannot be read: %w", errDamaged)
+	}
+	return a, nil
 }
 
 // commit stores exchanges in one transaction: all or none.
@@ -207,12 +219,16 @@ func (q *statements) commit(es []*exchange) (err error) {
 	}
 	for _, e := range es {
 		id++
-		if _, err := q.response.exec(id, e.teacher, e.request, e.header, e.body, e.at.UnixMilli()); err != nil {
+		r := responseRow{id: id, teacher: e.teacher, model: e.model, request: e.request, header: e.header, body: e.body, created: e.at.UnixMilli(),
+			promptTokens: e.reply.promptTokens, completionTokens: e.reply.completionTokens}
+		if _, err := q.response.exec(r.id, r.teacher, r.request, r.header, r.body, r.created, r.model, r.promptTokens, r.completionTokens, r.checksum()); err != nil {
 			return err
 		}
 		e.fresh = 0
-		for i, a := range e.reply.answers[:min(len(e.reply.answers), len(e.keys))] {
-			n, err := q.answer.exec(e.keys[i][:], int64(e.maxTokens), int64(e.first+i), id, int64(i), a.FinishReason)
+		body := sumOf(e.body)
+		for i, answer := range e.reply.answers[:min(len(e.reply.answers), len(e.keys))] {
+			a := answerRow{key: e.keys[i][:], maxTokens: int64(e.maxTokens), sample: int64(e.first + i), response: id, choice: int64(i), finish: answer.FinishReason}
+			n, err := q.answer.exec(a.key, a.maxTokens, a.sample, a.response, a.choice, a.finish, a.checksum(body))
 			if err != nil {
 				return err
 			}

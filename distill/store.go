@@ -48,7 +48,9 @@ type exchange struct {
 	body      []byte
 	at        time.Time
 
-	fresh int // how many of the answers are in the store by this exchange
+	rows  []answerRow // made by put of the above; an import has them already
+	must  bool        // the response is kept even if others have stored all its answers: it was paid for
+	fresh int         // how many of the answers are in the store by this exchange
 	err   error
 	ready chan struct{}
 }
@@ -102,10 +104,24 @@ func (s *Store) Get(ctx context.Context, keys []Key, maxTokens int) (map[Key]Ans
 // put makes an exchange durable and waits for it. Where another run stored an answer to one of the keys first, that
 // one stays and e.fresh is less than the number of answers.
 func (s *Store) put(e *exchange) error {
-	e.ready = make(chan struct{})
-	if err := s.submit(job{exchange: e}); err != nil {
+	e.must = true
+	e.rows = make([]answerRow, min(len(e.reply.answers), len(e.keys)))
+	for i := range e.rows {
+		e.rows[i] = answerRow{key: e.keys[i][:], maxTokens: int64(e.maxTokens), sample: int64(e.first + i), choice: int64(i), finish: e.reply.answers[i].FinishReason}
+	}
+	if err := s.send(e); err != nil {
 		return err
 	}
+	return s.wait(e)
+}
+
+// send puts an exchange into the queue. Exchanges get into the store in the order in which they are sent.
+func (s *Store) send(e *exchange) error {
+	e.ready = make(chan struct{})
+	return s.submit(job{exchange: e})
+}
+
+func (s *Store) wait(e *exchange) error {
 	<-e.ready
 	if e.err != nil {
 		return s.explain("write to", e.err)

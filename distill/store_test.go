@@ -212,6 +212,16 @@ func TestUnusableStore(t *testing.T) {
 	}
 }
 
+// On a disk that is full, or nearly so, no answer is paid for.
+func TestFullDiskAtTheBeginning(t *testing.T) {
+	defer func(as func(string) int64) { freeBytes = as }(freeBytes)
+	freeBytes = func(string) int64 { return 1 << 20 }
+	requests, err := stageOn(t, filepath.Join(t.TempDir(), "responses.db"))
+	require.ErrorContains(t, err, "its disk has 1048576 bytes free, and at least 33554432 are needed")
+	assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+	assert.Zero(t, requests)
+}
+
 // A disk that fills up in the middle of a run ends it, and what is in the store stays usable.
 func TestFullDisk(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})

@@ -5,11 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -21,7 +22,7 @@ var errDamaged = errors.New("the bytes are not those that were written")
 
 // quickCheckBytes is up to which size a store is checked as a whole when it is opened: about a tenth of a second's
 // worth. A larger one is checked page by page as it is read.
-const quickCheckBytes = 64 << 20
+var quickCheckBytes int64 = 64 << 20 // changed by tests
 
 // DefaultStore is the store's file where a config names none.
 func DefaultStore() (string, error) {
@@ -40,28 +41,18 @@ func OpenStore(ctx context.Context, path string) (*Store, error) { return openSt
 // openStore is OpenStore with parameters more for all connections and statements for that of lookups and puts, which
 // tests use to make SQLite meet its limits.
 func openStore(ctx context.Context, path, parameters string, hot ...string) (*Store, error) {
-	if path == "" {
-		var err error
-		if path, err = DefaultStore(); err != nil {
-			return nil, err
-		}
-	}
-	if rest, ok := strings.CutPrefix(path, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, stillhouse.Invalidf("distill.store %s: %v", path, err)
-		}
-		path = filepath.Join(home, rest)
-	}
-	path, err := filepath.Abs(path)
+	path, err := resolve(path)
 	if err != nil {
-		return nil, stillhouse.Invalidf("distill.store %s: %v", path, err)
+		return nil, err
 	}
 	size, err := touch(path)
 	if err != nil {
 		return nil, err
 	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate" + parameters
+	if free := freeBytes(filepath.Dir(path)); free < minFree {
+		return nil, stillhouse.Invalidf("open response store %s: its disk has %d bytes free, and at least %d are needed: free some space, or name a file on another disk in distill.store", path, free, minFree)
+	}
+	dsn := dsnOf(path) + "?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate" + parameters
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, stillhouse.Invalidf("open response store %s: %v", path, err)
@@ -78,6 +69,19 @@ func openStore(ctx context.Context, path, parameters string, hot ...string) (*St
 	}
 	go s.serve(q)
 	return s, nil
+}
+
+// minFree is what a disk must have free for a run to begin: what SQLite's log grows to before it is moved into the
+// database, twice. A disk that fills up later ends the run with what is stored kept, but what is on its way is lost.
+const minFree = 32 << 20
+
+// freeBytes is how much can be written to a directory's disk; changed by tests.
+var freeBytes = func(dir string) int64 {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return math.MaxInt64 // a file system that does not say
+	}
+	return int64(min(s.Bavail*uint64(s.Bsize), math.MaxInt64))
 }
 
 // checkpoints has the log moved into the database at every 16 MiB, four times as much as SQLite's own measure: pages
@@ -105,6 +109,27 @@ func (s *Store) connect(dsn string, first []string) (*statements, error) {
 	return q, nil
 }
 
+// resolve is the absolute path of a store, the default one where path is empty.
+func resolve(path string) (string, error) {
+	if path == "" {
+		return DefaultStore()
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", stillhouse.Invalidf("distill.store %s: %v", path, err)
+		}
+		path = filepath.Join(home, rest)
+	}
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return "", stillhouse.Invalidf("distill.store %s: %v", path, err)
+	}
+	return full, nil
+}
+
+func dsnOf(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
+
 // touch makes an empty file that only its owner may read (prompts can be private), and looks at one that is there.
 func touch(path string) (size int64, err error) {
 	bad := func(err error) error {
@@ -125,9 +150,8 @@ func touch(path string) (size int64, err error) {
 	if !info.Mode().IsRegular() {
 		return 0, stillhouse.Invalidf("open response store %s: it is not a regular file: name another in distill.store", path)
 	}
-	head := make([]byte, 16)
-	if n, err := io.ReadFull(f, head); n > 0 && (err != nil || string(head) != "SQLite format 3\x00") {
-		return 0, stillhouse.Invalidf("open response store %s: the file is not a response store, or is damaged: name another in distill.store, or move this one away", path)
+	if err := checkHead(path, f); err != nil {
+		return 0, err
 	}
 	return info.Size(), nil
 }
@@ -165,7 +189,7 @@ func (s *Store) prepare(ctx context.Context, size int64) error {
 	case id != applicationID && tables > 0:
 		return stillhouse.Invalidf("open response store %s: the file is a database of another program: name another in distill.store", s.path)
 	case version > len(migrations):
-		return stillhouse.Invalidf("open response store %s: its schema is version %d and this program knows up to %d: use a newer stillhouse, or name another file in distill.store", s.path, version, len(migrations))
+		return tooNew(s.path, version)
 	}
 	for ; version < len(migrations); version++ {
 		m := migrations[version]

@@ -203,9 +203,24 @@ func scanAnswer(row []driver.Value) (a answerRow, err error) {
 	return a, nil
 }
 
+// busyTries is how often a transaction is begun that another process does not let begin: each time for the 30 seconds
+// that SQLite waits. `stillhouse store gc --vacuum` may write a large file anew meanwhile, and what has been paid for must
+// not be thrown away for that.
+const busyTries = 20
+
+func (q *statements) lock() error {
+	for tries := 1; ; tries++ {
+		_, err := q.write.exec()
+		var e sqlite3.Error
+		if !errors.As(err, &e) || e.Code != sqlite3.ErrBusy || tries == busyTries {
+			return err
+		}
+	}
+}
+
 // commit stores exchanges in one transaction: all or none.
 func (q *statements) commit(es []*exchange) (err error) {
-	if _, err := q.write.exec(); err != nil {
+	if err := q.lock(); err != nil {
 		return err
 	}
 	defer func() {
@@ -219,20 +234,25 @@ func (q *statements) commit(es []*exchange) (err error) {
 	}
 	for _, e := range es {
 		id++
-		r := responseRow{id: id, teacher: e.teacher, model: e.model, request: e.request, header: e.header, body: e.body, created: e.at.UnixMilli(),
-			promptTokens: e.reply.promptTokens, completionTokens: e.reply.completionTokens}
-		if _, err := q.response.exec(r.id, r.teacher, r.request, r.header, r.body, r.created, r.model, r.promptTokens, r.completionTokens, r.checksum()); err != nil {
-			return err
-		}
 		e.fresh = 0
 		body := sumOf(e.body)
-		for i, answer := range e.reply.answers[:min(len(e.reply.answers), len(e.keys))] {
-			a := answerRow{key: e.keys[i][:], maxTokens: int64(e.maxTokens), sample: int64(e.first + i), response: id, choice: int64(i), finish: answer.FinishReason}
+		for i := range e.rows {
+			a := &e.rows[i]
+			a.response = id
 			n, err := q.answer.exec(a.key, a.maxTokens, a.sample, a.response, a.choice, a.finish, a.checksum(body))
 			if err != nil {
 				return err
 			}
 			e.fresh += int(n)
+		}
+		if e.fresh == 0 && !e.must {
+			id--
+			continue
+		}
+		r := responseRow{id: id, teacher: e.teacher, model: e.model, request: e.request, header: e.header, body: e.body, created: e.at.UnixMilli(),
+			promptTokens: e.reply.promptTokens, completionTokens: e.reply.completionTokens}
+		if _, err := q.response.exec(r.id, r.teacher, r.request, r.header, r.body, r.created, r.model, r.promptTokens, r.completionTokens, r.checksum()); err != nil {
+			return err
 		}
 	}
 	_, err = q.commitNow.exec()

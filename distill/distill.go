@@ -7,6 +7,7 @@ package distill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -104,6 +105,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	a.gate = newGate(o.Concurrency, a.clock)
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
+	if err := a.recallN(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	d.asker = a
 	return a, nil
 }
@@ -178,6 +182,9 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := a.noteN(ctx); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -13,8 +13,7 @@ import (
 type asker struct {
 	opts     Options
 	store    *Store
-	endpoint *endpoint
-	gate     *gate
+	pool     *pool
 	patience *patience
 	turns    turns
 	tally    tally

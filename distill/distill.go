@@ -33,6 +33,7 @@ type Distill struct {
 	mu       sync.Mutex
 	asker    *asker
 	expected int
+	notify   func(Wait)
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
@@ -90,7 +91,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if o.Endpoint == Embedded {
 		return nil, options.Wrongf("distill.endpoint", "is %q: it must be served first and its URL put here", Embedded)
 	}
-	key, err := o.APIKey()
+	lanes, err := newLanes(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +99,12 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{opts: o, store: store, endpoint: newEndpoint(&o, key), clock: wallClock{}, draw: jitter}
+	a := &asker{opts: o, store: store, clock: wallClock{}, draw: jitter}
 	if d.clock != nil {
 		a.clock, a.draw = d.clock, d.draw
 	}
-	a.gate = newGate(o.Concurrency, a.clock)
+	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
+	a.pool.notify = d.notify
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
 	d.asker = a
 	return a, nil
@@ -116,6 +118,24 @@ func (d *Distill) Expect(prompts int) {
 	d.expected = prompts
 }
 
+// OnWait has do called whenever nothing can be sent for some seconds, because the endpoint asked for it or is out of
+// order, and when that is over. It must return soon. OnWait is called before Open.
+func (d *Distill) OnWait(do func(Wait)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notify = do
+}
+
+// Speed says how fast the endpoints are asked now.
+func (d *Distill) Speed() Speed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return Speed{}
+	}
+	return d.asker.pool.speed()
+}
+
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
 func (d *Distill) Close() error {
 	d.mu.Lock()
@@ -125,7 +145,7 @@ func (d *Distill) Close() error {
 	}
 	a := d.asker
 	d.asker = nil
-	a.endpoint.idle()
+	a.pool.idle()
 	return a.store.Close()
 }
 

@@ -25,12 +25,13 @@ type endpoint struct {
 	idle    func() // closes connections that are not in use
 	url     string
 	key     string
+	keyEnv  string // the variable that it is from
 	model   string
 	timeout time.Duration
 	drain   time.Duration // how long a request in flight may go on after the run was cancelled
 }
 
-func newEndpoint(o *Options, key string) *endpoint {
+func newEndpoint(o *EndpointOptions, key string, timeout time.Duration) *endpoint {
 	config := openai.DefaultConfig(key)
 	config.BaseURL = strings.TrimRight(o.Endpoint, "/")
 	transport := &http.Transport{
@@ -49,7 +50,7 @@ func newEndpoint(o *Options, key string) *endpoint {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &endpoint{client: openai.NewClientWithConfig(config), idle: transport.CloseIdleConnections, url: config.BaseURL,
-		key: key, model: o.Model, timeout: o.Timeout, drain: 5 * time.Second}
+		key: key, keyEnv: *o.APIKeyEnv, model: o.Model, timeout: timeout, drain: 5 * time.Second}
 }
 
 // A trip is one request and what came for it.

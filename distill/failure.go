@@ -33,6 +33,7 @@ type failure struct {
 	code    string        // the endpoint's own word for it
 	message string        // what happened and, where the user must act, what would help
 	wait    time.Duration // what the endpoint asked for by Retry-After; negative when it asked for nothing
+	exact   bool          // wait is not rounded up to whole seconds
 	status  int           // 0 when none came
 	n       int           // how many answers had been asked for
 }
@@ -41,6 +42,15 @@ func (f *failure) Error() string { return f.message }
 
 // same reports whether two failures have one cause, as far as can be seen.
 func (f *failure) same(g *failure) bool { return f.kind == g.kind && f.code == g.code }
+
+// loaded reports whether the failure may be one of too much load.
+func (f *failure) loaded() bool {
+	switch f.kind {
+	case "timeout", "reset", "cut", "connect", "network":
+		return true
+	}
+	return f.status >= 500
+}
 
 // asError gives the failure the kind of error that it is for a row.
 func (f *failure) asError(format string, args ...any) error {

@@ -2,12 +2,9 @@ package distill
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
 )
@@ -21,60 +18,6 @@ func backoff(try int, draw func() float64) time.Duration {
 		ceiling = base << try
 	}
 	return time.Duration(draw() * float64(ceiling))
-}
-
-// A gate lets a bounded number of requests through at a time, and none while the endpoint asked for a pause.
-type gate struct {
-	slots *semaphore.Weighted
-	clock clock
-
-	mu    sync.Mutex
-	until time.Time
-	end   error // why no request is let through any more
-}
-
-func newGate(n int, c clock) *gate { return &gate{slots: semaphore.NewWeighted(int64(n)), clock: c} }
-
-// enter waits for a free slot; leave gives it back.
-func (g *gate) enter(ctx context.Context) error {
-	if err := g.slots.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	for {
-		g.mu.Lock()
-		wait, err := g.until.Sub(g.clock.Now()), g.end
-		g.mu.Unlock()
-		if err == nil && wait <= 0 {
-			return nil
-		}
-		if err == nil {
-			err = g.clock.Sleep(ctx, wait)
-		}
-		if err != nil {
-			g.leave()
-			return err
-		}
-	}
-}
-
-// shut lets no more requests through.
-func (g *gate) shut(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.end == nil {
-		g.end = err
-	}
-}
-
-func (g *gate) leave() { g.slots.Release(1) }
-
-// pause holds back all requests that have not been sent yet.
-func (g *gate) pause(d time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if until := g.clock.Now().Add(d); until.After(g.until) {
-		g.until = until
-	}
 }
 
 // sameFailures is how many prompts may fail in the same way, with no answer among them, before the run ends: a wrong
@@ -144,12 +87,7 @@ func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err erro
 	if p.answered && len(p.refused) == 1 {
 		return false, nil
 	}
-	asked := ""
-	if f.wait >= 0 {
-		asked = fmt.Sprintf("; it asks to wait %v", f.wait.Round(time.Second))
-	}
-	return false, stillhouse.Transientf("gave up, since nothing was answered for %v and distill.give_up_after is %v: %s%s; every answer is kept, run again to go on",
-		now.Sub(p.refusing).Round(time.Second), p.giveUp, f.message, asked)
+	return false, gaveUp(now.Sub(p.refusing), p.giveUp, f.message, f.wait)
 }
 
 // failed is told of a request of a query that was given up. Its error ends the run.

@@ -3,17 +3,18 @@ package distill
 import "time"
 
 const (
-	breakAfter   = 10 // failures in a row
-	breakQueries = 5  // of so many prompts: one that the endpoint cannot bear is no outage
+	breakFailures = 10 // failures in a row
+	breakQueries  = 5  // of so many prompts: one that the endpoint cannot bear is no outage
+	breakRefusals = 3  // times that the lane was held after a refusal, without an answer between them
 )
 
-// A breaker ends the sending of requests into an outage: after breakAfter failures in a row it opens. Then nothing is
-// sent but one probe at a time, after waits that grow to a minute with full jitter, until a probe is answered. What
-// fails while it is open does not count as a try of its request: an outage is not a row's fault. How long it may last
-// is for give_up_after to say.
+// A breaker ends the sending of requests into an outage: after breakFailures failures in a row, or breakRefusals
+// refusals each of which came after the wait for the one before, it opens. Then nothing is sent but one probe at a
+// time, after waits that grow to a minute with full jitter, until a probe is answered. What fails while it is open does
+// not count as a try of its request: an outage is not a row's fault. How long it may last is for give_up_after to say.
 //
-// Before the first answer only refusals (429) open it: an endpoint that never answered anything but errors is more
-// likely the wrong one, and the run ends sooner by its first prompts that all fail alike.
+// Before the first answer only refusals open it: an endpoint that never answered anything but errors is more likely
+// the wrong one, and the run ends sooner by its first prompts that all fail alike.
 type breaker struct {
 	answered bool         // in this run
 	count    int          // failures since the last answer
@@ -24,23 +25,27 @@ type breaker struct {
 	at       time.Time // when the next probe is due
 }
 
-// answer is told of an answer, or of a refusal that shows that the endpoint is well.
+// answer is told of an answer, or of a refusal of one row that shows that the endpoint is well.
 func (b *breaker) answer() { *b = breaker{answered: true} }
 
-// failure is told of a failed request: after how long the next one makes sense is what wait says for the number of
-// failed probes.
-func (b *breaker) failure(now time.Time, query Key, rate bool, wait func(try int) time.Duration) {
+// failure is told of a failed request, and by how many holds there were since the last answer whether it is of an
+// endpoint that keeps refusing. wait says for the number of failed probes after how long the next one makes sense.
+func (b *breaker) failure(now time.Time, query Key, holds int, wait func(try int) time.Duration) {
 	if b.queries == nil {
 		b.queries = make(map[Key]bool)
 	}
-	b.count++
 	b.queries[query] = true
+	if holds == 0 {
+		b.count++
+	}
 	switch {
 	case b.open && b.probing:
 		b.tries++
-	case !b.open && b.count >= breakAfter && len(b.queries) >= breakQueries && (rate || b.answered):
+	case b.open: // it was on its way when the breaker opened
+		return
+	case len(b.queries) >= breakQueries && (b.answered && b.count >= breakFailures || holds >= breakRefusals):
 		b.open = true
-	default: // a request that was on its way when the breaker opened, or it does not
+	default:
 		return
 	}
 	b.probing = false

@@ -107,7 +107,7 @@ func (e *endpoint) statusFailure(t *trip) *failure {
 			said.Message = "a page of HTML"
 		}
 	}
-	return e.refusal(t.status, said, retryAfter(t.header, time.Now()))
+	return e.refusal(t, t.status, said)
 }
 
 // bodyFailure is for responses whose status promised an answer that the body does not hold.
@@ -116,9 +116,10 @@ func (e *endpoint) bodyFailure(t *trip, err error) *failure {
 	if errors.As(err, &said) {
 		// Some relays answer 200 and put the status of whom they asked into the error.
 		if status, convErr := strconv.Atoi(said.Code); convErr == nil && status >= 400 && status < 600 {
-			return e.refusal(status, said, retryAfter(t.header, time.Now()))
+			return e.refusal(t, status, said)
 		}
-		return &failure{scope: again, kind: "error", code: word(said), wait: retryAfter(t.header, time.Now()), status: t.status,
+		wait, _ := retryAfter(t.header, time.Now())
+		return &failure{scope: again, kind: "error", code: word(said), wait: wait, status: t.status,
 			message: fmt.Sprintf("the endpoint %s answered with an error: %s", e.url, brief(said.Message))}
 	}
 	f := &failure{scope: again, kind: "garbage", wait: -1, status: t.status,
@@ -134,8 +135,9 @@ func (e *endpoint) bodyFailure(t *trip, err error) *failure {
 }
 
 // refusal sorts an endpoint's error by its status.
-func (e *endpoint) refusal(status int, said *apiError, wait time.Duration) *failure {
-	f := &failure{scope: rowOnly, kind: strconv.Itoa(status), code: word(said), wait: wait, status: status}
+func (e *endpoint) refusal(t *trip, status int, said *apiError) *failure {
+	f := &failure{scope: rowOnly, kind: strconv.Itoa(status), code: word(said), status: status}
+	f.wait, f.exact = retryAfter(t.header, time.Now())
 	f.message = fmt.Sprintf("the endpoint %s answered %d %s", e.url, status, http.StatusText(status))
 	if text := brief(said.Message); text != "" {
 		f.message += ": " + text
@@ -154,7 +156,7 @@ func (e *endpoint) refusal(status int, said *apiError, wait time.Duration) *fail
 		advise("it points elsewhere; put the address it points to into distill.endpoint")
 	case status == http.StatusTooManyRequests:
 		f.scope = rateOnly
-	case status == http.StatusServiceUnavailable && wait >= 0:
+	case status == http.StatusServiceUnavailable && f.wait >= 0:
 		f.scope = rateOnly
 	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status >= 500:
 		f.scope = again
@@ -162,19 +164,20 @@ func (e *endpoint) refusal(status int, said *apiError, wait time.Duration) *fail
 	return f
 }
 
-// retryAfter reads the header in both its forms, and the newer one in milliseconds; negative when there is none.
-func retryAfter(h http.Header, now time.Time) time.Duration {
+// retryAfter reads the header in both its forms, and the newer one in milliseconds; negative when there is none. exact
+// is false where it came in whole seconds, to which servers round up.
+func retryAfter(h http.Header, now time.Time) (wait time.Duration, exact bool) {
 	if ms, err := strconv.ParseFloat(strings.TrimSpace(h.Get("Retry-After-Ms")), 64); err == nil && ms >= 0 && ms < maxWait.Seconds()*1e3 {
-		return time.Duration(ms * float64(time.Millisecond))
+		return time.Duration(ms * float64(time.Millisecond)), true
 	}
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseFloat(v, 64); err == nil && s >= 0 {
-		return time.Duration(min(s, maxWait.Seconds()) * float64(time.Second))
+		return time.Duration(min(s, maxWait.Seconds()) * float64(time.Second)), strings.Contains(v, ".")
 	}
 	if at, err := http.ParseTime(v); err == nil {
-		return min(max(at.Sub(now), 0), maxWait)
+		return min(max(at.Sub(now), 0), maxWait), true
 	}
-	return -1
+	return -1, false
 }
 
 // maxWait bounds what an endpoint can ask for; anything near it ends the run by give_up_after.

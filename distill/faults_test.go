@@ -133,9 +133,12 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	now := time.Now()
 	for header, want := range map[string]time.Duration{"": -1, "soon": -1, "-1": -1, "0": 0, "1.5": 1500 * time.Millisecond, "99999999999": maxWait,
 		now.Add(-time.Hour).UTC().Format(http.TimeFormat): 0} {
-		assert.Equal(t, want, retryAfter(http.Header{"Retry-After": {header}}, now), header)
+		wait, _ := retryAfter(http.Header{"Retry-After": {header}}, now)
+		assert.Equal(t, want, wait, header)
 	}
-	assert.Equal(t, 250*time.Millisecond, retryAfter(http.Header{"Retry-After": {"1"}, "Retry-After-Ms": {"250"}}, now))
+	wait, exact := retryAfter(http.Header{"Retry-After": {"1"}, "Retry-After-Ms": {"250"}}, now)
+	assert.Equal(t, 250*time.Millisecond, wait)
+	assert.True(t, exact)
 }
 
 func TestBackoffGrowsWithFullJitter(t *testing.T) {

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// holdShare is how many times as long as it was held for a lane looks for more room: refusals that cost a minute each are
+// met less often than those that cost a moment.
+const holdShare = 6
+
 // A lane is one endpoint with one key. How many requests it takes at a time and a second is found for it alone. The
 // pool that it belongs to guards it.
 type lane struct {
@@ -16,6 +20,7 @@ type lane struct {
 	limits   limits  // those that the config names
 	told     quotas  // those that the endpoint's headers name
 	breaker  breaker // opens in an outage
+	roof     roof    // whether it is the number of requests at a time that is refused
 
 	inFlight int
 	sent     int64 // requests so far
@@ -23,7 +28,9 @@ type lane struct {
 	held    time.Time // when it was last told to wait
 	until   time.Time // until when nothing is sent
 	why     string    // what the endpoint said, of the last refusal or failure
-	refused int       // holds since the last answer
+	refused int       // holds in a row without anything that was let through between them
+	heldAt  int64     // requests that had been sent when it was last held
+	since   int64     // of those after them, how many were refused
 }
 
 // A pass lets one request through a lane.
@@ -33,6 +40,7 @@ type pass struct {
 	number int64 // of the lane's requests
 	at     time.Time
 	tokens float64 // what it is expected to take of the limit of tokens
+	crowd  int     // requests in flight, itself included
 	probe  bool
 }
 
@@ -71,7 +79,7 @@ func (l *lane) send(now time.Time, key Key, tokens float64) *pass {
 	l.limits.take(now, tokens)
 	l.told.take(tokens)
 	l.breaker.send()
-	return &pass{lane: l, key: key, number: l.sent, at: now, tokens: tokens, probe: l.breaker.probing}
+	return &pass{lane: l, key: key, number: l.sent, at: now, tokens: tokens, crowd: l.inFlight, probe: l.breaker.probing}
 }
 
 // cancel is told that a request was not needed after all.
@@ -88,6 +96,7 @@ func (l *lane) answer(now time.Time, p *pass, tokens float64, timeout time.Durat
 		l.refused = 0
 	}
 	l.breaker.answer()
+	l.roof.answered(p.crowd)
 	if tokens > 0 {
 		l.limits.settle(now, p.tokens, tokens, 0)
 	}
@@ -97,7 +106,7 @@ func (l *lane) answer(now time.Time, p *pass, tokens float64, timeout time.Durat
 		l.window.failed(now, p.at, l.inFlight)
 	case took > timeout/2: // requests queue up in the endpoint: no more of them
 	default:
-		l.window.answered(full)
+		l.window.answered(now, full)
 	}
 }
 
@@ -109,21 +118,46 @@ func (l *lane) fail(now time.Time, p *pass, f *failure, draw func() float64) {
 		return
 	}
 	l.why = f.message
-	paced := l.pace.rate > 0 && l.inFlight < l.window.limit(now)
-	switch {
-	case f.status == http.StatusTooManyRequests:
-		if !paced { // what held requests back is what was too much
-			l.window.refused(now, p.at, l.inFlight)
-		}
-		l.pace.refused(now, p.at, p.number)
-		l.told.refused(p.number)
-	case f.loaded():
+	if f.scope == rateOnly {
+		l.refusal(now, p, f)
+	} else if f.loaded() {
 		l.window.failed(now, p.at, l.inFlight)
 	}
+	holds := 0
 	if f.scope == rateOnly {
 		l.hold(now, p, f, draw)
+		holds = l.refused
 	}
-	l.breaker.failure(now, p.key, f.scope == rateOnly, func(try int) time.Duration { return max(f.wait, backoff(try+1, draw)) })
+	l.breaker.failure(now, p.key, holds, func(try int) time.Duration { return max(f.wait, backoff(try+1, draw)) })
+}
+
+// refusal is told of a 429, or of a 503 that asks to wait. What held requests back until then is what was too much: the
+// pace, where there is one and the window was not full, else the window. After a 429 it is the pace from then on,
+// unless it shows that what the endpoint limits is requests at a time. A refusal that the endpoint's headers account for
+// changes neither.
+func (l *lane) refusal(now time.Time, p *pass, f *failure) {
+	if l.told.refused(now, p.number, p.tokens) {
+		return
+	}
+	if l.held.IsZero() || p.at.After(l.held) {
+		l.roof.episode(p.crowd)
+	} else {
+		l.roof.more(p.crowd)
+	}
+	if limit := l.roof.limit(); limit > 0 {
+		l.pace = pace{}
+		l.window.under(now, limit)
+		return
+	}
+	if l.pace.step == unpaced || l.inFlight >= l.window.limit(now) {
+		l.window.refused(now, p.at, l.inFlight)
+	}
+	if f.status != http.StatusTooManyRequests {
+		return
+	}
+	if l.pace.refused(now, p.at, p.number); l.pace.measured() {
+		l.window.reopen(now)
+	}
 }
 
 // hold keeps back what has not been sent yet, after a refusal. What the endpoint asks for is obeyed, with one exception:
@@ -132,30 +166,32 @@ func (l *lane) fail(now time.Time, p *pass, f *failure, draw func() float64) {
 // second where none is, and tries again; if it is refused again before anything was answered, it waits the whole time,
 // or twice as long as before.
 func (l *lane) hold(now time.Time, p *pass, f *failure, draw func() float64) {
-	coarse := f.wait < 0 || f.wait == 0 || f.wait == time.Second && !f.exact
-	if !coarse {
-		l.refused++
-		l.held = now
-		l.keepUntil(now.Add(f.wait))
-		return
+	if p.number > l.heldAt {
+		if p.number-l.heldAt-1 > l.since { // an earlier one was let through, be it answered yet or not
+			l.refused = 0
+		}
+		l.since++
 	}
-	if !p.at.After(l.held) && !l.held.IsZero() { // it was on its way when the lane was held
+	coarse := f.wait < 0 || f.wait == 0 || f.wait == time.Second && !f.exact
+	if l.held.IsZero() || p.at.After(l.held) {
+		l.refused++
+	} else if coarse { // it was on its way when the lane was held
 		return
 	}
 	wait := 25*time.Millisecond + time.Duration(draw()*float64(25*time.Millisecond))
-	if gap := l.pace.gap(now); !l.pace.searching {
+	if gap := l.pace.gap(now); l.pace.measured() {
 		wait = max(3*gap, time.Millisecond)
 	}
-	switch {
-	case l.refused > 0 && f.wait > 0:
+	switch again := l.refused > 1; {
+	case !coarse, again && f.wait > 0:
 		wait = f.wait
-	case l.refused > 0:
-		wait = max(wait, backoff(l.refused-1, draw))
+	case again:
+		wait = max(wait, backoff(l.refused-2, draw))
 	case f.wait > 0:
 		wait = min(wait, f.wait)
 	}
-	l.refused++
-	l.held = now
+	l.held, l.heldAt, l.since = now, l.sent, 0
+	l.window.slow, l.pace.slow = holdShare*wait, holdShare*wait.Seconds()
 	l.keepUntil(now.Add(wait))
 }
 
@@ -163,6 +199,7 @@ func (l *lane) keepUntil(t time.Time) {
 	if t.After(l.until) {
 		l.until = t
 	}
+	l.pace.rest(l.until)
 }
 
 // down reports whether the lane is in an outage or told to wait.

@@ -1,8 +1,6 @@
 package distill
 
-import (
-	"time"
-)
+import "time"
 
 // A bucket refills at a rate, up to a second's worth. What is taken may leave it in debt, which is paid back before the
 // next is let through: so a request for more than a second's worth gets through too, and the rate is kept.
@@ -42,7 +40,7 @@ func (b *bucket) ready(now time.Time, n float64) time.Time {
 func (b *bucket) take(now time.Time, n float64) {
 	if b.rate > 0 {
 		b.refill(now)
-		b.level -= n
+		b.level = min(b.size(), b.level-n)
 	}
 }
 

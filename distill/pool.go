@@ -104,15 +104,7 @@ func (p *pool) speed() (s Speed) {
 
 // enter waits for a pass.
 func (p *pool) enter(ctx context.Context, t *ticket) (*pass, error) {
-	t.ready = make(chan struct{})
-	p.mu.Lock()
-	if t.again {
-		p.again = append(p.again, t)
-	} else {
-		p.fresh = append(p.fresh, t)
-	}
-	p.admit()
-	p.mu.Unlock()
+	p.line(t)
 	select {
 	case <-t.ready:
 		return t.pass, t.err
@@ -126,6 +118,19 @@ func (p *pool) enter(ctx context.Context, t *ticket) (*pass, error) {
 		p.admit()
 	}
 	return nil, ctx.Err()
+}
+
+// line puts a ticket into its queue. Its channel ready is closed when it has a pass, or will never have one.
+func (p *pool) line(t *ticket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.ready = make(chan struct{})
+	if t.again {
+		p.again = append(p.again, t)
+	} else {
+		p.fresh = append(p.fresh, t)
+	}
+	p.admit()
 }
 
 // leave gives a pass back. What became of its request is told before, if one was sent.

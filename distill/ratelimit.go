@@ -20,6 +20,8 @@ type quota struct {
 	reset  time.Duration // from at on
 	number int64         // the request whose answer it is from
 	fixed  bool
+
+	refilled int // requests that were sent on account of the refill alone, since the last that were not
 }
 
 // quotas are those of requests and of tokens.
@@ -53,7 +55,7 @@ func (q *quota) read(h http.Header, names []string, now time.Time, number int64,
 			return
 		}
 		limit, _ := headerNumber(h, strings.Replace(name, "%", "Limit", 1))
-		*q = quota{known: true, left: remaining - unseen, limit: max(limit, remaining), at: now, reset: reset, number: number, fixed: q.fixed}
+		q.known, q.left, q.limit, q.at, q.reset, q.number = true, remaining-unseen, max(limit, remaining), now, reset, number
 		return
 	}
 }
@@ -89,17 +91,38 @@ func (q *quotas) ready(now time.Time, _ int64, tokens float64) time.Time {
 
 // take is told of a request that is sent.
 func (q *quotas) take(tokens float64) {
-	q.requests.left--
-	q.tokens.left -= tokens
+	q.requests.take(1)
+	q.tokens.take(tokens)
 }
 
-// refused is told of a refusal of a request that the headers of an earlier one had let through.
-func (q *quotas) refused(number int64) {
-	for _, one := range []*quota{&q.requests, &q.tokens} {
-		if one.known && one.number < number && one.left < 1 {
+func (q *quota) take(n float64) {
+	if !q.known {
+		return
+	}
+	if q.left < n {
+		q.refilled++
+	} else {
+		q.refilled = 0
+	}
+	q.left -= n
+}
+
+// refused is told of a refusal, after its headers were read, and reports whether a limit that they name accounts for it.
+// If it was let through by the refill of that limit, the limit is one of fixed windows.
+func (q *quotas) refused(now time.Time, number int64, tokens float64) (accounted bool) {
+	for _, one := range []struct {
+		*quota
+		n float64
+	}{{&q.requests, 1}, {&q.tokens, tokens}} {
+		if !one.known || one.left >= min(one.n, max(1, one.limit)) || !now.Before(one.at.Add(one.reset)) {
+			continue
+		}
+		accounted = true
+		if one.number >= number && one.refilled > 0 {
 			one.fixed = true
 		}
 	}
+	return accounted
 }
 
 func headerNumber(h http.Header, name string) (float64, bool) {

@@ -1,21 +1,25 @@
 package distill
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
-	firstWindow   = 16      // requests at a time that a lane begins with
-	cutRefused    = 0.7     // what is left of a window after a refusal
-	cutTrouble    = 0.5     // and after timeouts and the like
-	resumeShare   = 0.9     // up to this share of the window that was refused, a cut window grows fast again
-	troubled      = 0.1     // the share of failures above which they are taken for overload
-	failingMemory = 1 / 20. // the weight of one outcome in that share
+	firstWindow   = 16                    // requests at a time that a lane begins with
+	windowDoubles = 40 * time.Millisecond // while it opens
+	cutRefused    = 0.7                   // what is left of a window after a refusal
+	cutTrouble    = 0.5                   // and after timeouts and the like
+	resumeShare   = 0.9                   // up to this share of the window that was refused, a cut window grows fast again
+	troubled      = 0.1                   // the share of failures above which they are taken for overload
+	failingMemory = 1 / 20.               // the weight of one outcome in that share
 )
 
 // A window is how many requests a lane may have in flight at a time. It is found by additive increase and
 // multiplicative decrease, as TCP does (Chiu and Jain, 1989).
 //
-// It begins with firstWindow and opens by one with every answer and with every millisecond, so that also an endpoint
-// that takes long to answer gets its whole load within a quarter of a second. The first sign of overload ends that: the
+// It begins with firstWindow, opens by one with every answer, and doubles every windowDoubles, so that also an endpoint
+// that takes long to answer gets its whole load within a fifth of a second. The first sign of overload ends that: the
 // window is cut, grows by one an answer up to nine tenths of where it was, and from there by one for a whole window of
 // answers. A window grows only while it is what holds requests back.
 //
@@ -27,7 +31,9 @@ type window struct {
 	began      time.Time // of the opening; zero before the first request
 	resume     float64
 	cutAt      time.Time
-	failing    float64 // the share of failures among the last outcomes
+	grownAt    time.Time     // when it last grew slowly
+	slow       time.Duration // how long growing by one takes then at least
+	failing    float64       // the share of failures among the last outcomes
 }
 
 func newWindow(most int) window {
@@ -38,7 +44,7 @@ func newWindow(most int) window {
 func (w *window) limit(now time.Time) int {
 	size := w.size
 	if w.opening && !w.began.IsZero() {
-		size += float64(now.Sub(w.began) / time.Millisecond)
+		size *= math.Exp2(min(20, float64(now.Sub(w.began))/float64(windowDoubles)))
 	}
 	return int(min(size, w.most))
 }
@@ -48,21 +54,39 @@ func (w *window) opens(now time.Time) time.Time {
 	if !w.opening || w.limit(now) >= int(w.most) {
 		return time.Time{}
 	}
-	return now.Add(time.Millisecond)
+	return now.Add(2 * time.Millisecond)
 }
 
 // answered is told of every answer, and whether the window was full when it came.
-func (w *window) answered(full bool) {
+func (w *window) answered(now time.Time, full bool) {
 	w.failing -= w.failing * failingMemory
 	if !full {
 		return
 	}
-	if w.opening || w.size < w.resume {
-		w.size++
-	} else {
-		w.size += 1 / w.size
+	step := 1.0
+	if !w.opening && w.size >= w.resume {
+		step = 1 / w.size
+		if passed := now.Sub(w.grownAt); w.slow > 0 {
+			step = min(step, float64(passed)/float64(w.slow))
+		}
+		w.grownAt = now
 	}
-	w.size = min(w.size, w.most)
+	w.size = min(w.size+step, w.most)
+}
+
+// reopen lets the window open again as it did at first, since something else is what bounds the lane.
+func (w *window) reopen(now time.Time) {
+	if !w.opening {
+		w.opening, w.began = true, now
+	}
+}
+
+// under cuts the window to somewhat less than a limit that is known.
+func (w *window) under(now time.Time, limit int) {
+	w.resume = resumeShare * float64(limit)
+	w.size = max(1, w.resume)
+	w.opening = false
+	w.cutAt, w.grownAt = now, now
 }
 
 // refused is told of a request that was refused for reasons of rate.
@@ -84,5 +108,5 @@ func (w *window) cut(now, sent time.Time, inFlight int, left float64) {
 	w.resume = resumeShare * size
 	w.size = max(1, left*size)
 	w.opening = false
-	w.cutAt = now
+	w.cutAt, w.grownAt = now, now
 }

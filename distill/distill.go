@@ -22,7 +22,8 @@ import (
 //
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
-// on. Nothing is dropped. A sample fails alone when the endpoint refuses its request for good (permanent) or when
+// on. Samples are dropped with the reason context_length when the endpoint says that prompt and answer do not fit into the
+// model's context. A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
 //
@@ -241,7 +242,12 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 				continue
 			}
 			row := batch.NewSlice(int64(i), int64(i)+1)
-			err := out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			var err error
+			if o.failed.reason != "" {
+				err = out.Drop(row, o.failed.reason, fmt.Sprintf("sample %d: %s", s, o.failed.message))
+			} else {
+				err = out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			}
 			row.Release()
 			if err != nil {
 				return err

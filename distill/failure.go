@@ -29,7 +29,8 @@ const (
 // A failure is a request that brought no answer.
 type failure struct {
 	scope   scope
-	kind    string        // what the report counts: a status, timeout, reset, connect, cut, html, garbage, empty, error
+	kind    string        // what the report counts: a status, timeout, reset, connect, cut, html, garbage, empty, error, context_length
+	reason  string        // why the row is dropped; empty where it fails
 	code    string        // the endpoint's own word for it
 	message string        // what happened and, where the user must act, what would help
 	wait    time.Duration // what the endpoint asked for by Retry-After; negative when it asked for nothing
@@ -118,6 +119,9 @@ func (e *endpoint) bodyFailure(t *trip, err error) *failure {
 		if status, convErr := strconv.Atoi(said.Code); convErr == nil && status >= 400 && status < 600 {
 			return e.refusal(t, status, said)
 		}
+		if tooLong(t.status, said) {
+			return e.refusal(t, t.status, said)
+		}
 		wait, _ := retryAfter(t.header, time.Now())
 		return &failure{scope: again, kind: "error", code: word(said), wait: wait, status: t.status,
 			message: fmt.Sprintf("the endpoint %s answered with an error: %s", e.url, brief(said.Message))}
@@ -143,25 +147,73 @@ func (e *endpoint) refusal(t *trip, status int, said *apiError) *failure {
 		f.message += ": " + text
 	}
 	advise := func(text string) { f.scope, f.message = runEnds, f.message+": "+text }
+	answered := e.answered.Load()
 	switch {
+	case tooLong(status, said):
+		f.kind, f.reason = contextLength, contextLength
+	case status == http.StatusPaymentRequired && f.wait >= 0: // OpenRouter's bound on what is in flight
+		f.scope = rateOnly
 	case f.code == "insufficient_quota" || status == http.StatusPaymentRequired:
 		advise("there is nothing left to spend; add credit, then run again: every answer is kept")
 	case status == http.StatusUnauthorized:
-		advise("check the key in the variable that distill.api_key_env names")
+		advise("check the key in " + e.keyName())
+	case status == http.StatusForbidden && flagged(said): // OpenRouter's moderation of one prompt
 	case status == http.StatusForbidden:
 		advise(fmt.Sprintf("check that the key may use the model %q", e.model))
+	case (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) && answered: // the model was there
+		f.scope = again
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
 		advise(fmt.Sprintf("check distill.model (%q) and distill.endpoint: it is the base URL, usually ending in /v1", e.model))
 	case status >= 300 && status < 400:
 		advise("it points elsewhere; put the address it points to into distill.endpoint")
 	case status == http.StatusTooManyRequests:
 		f.scope = rateOnly
-	case status == http.StatusServiceUnavailable && f.wait >= 0:
+	case (status == http.StatusServiceUnavailable || status == statusOverloaded) && f.wait >= 0:
 		f.scope = rateOnly
 	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status >= 500:
 		f.scope = again
 	}
 	return f
+}
+
+const statusOverloaded = 529 // Anthropic's and some relays'
+
+// contextLength is the reason of the drop of a row that does not fit into the model's context.
+const contextLength = "context_length"
+
+// tooLong reports whether an error says that prompt and answer do not fit into the model's context. There is no common
+// code for it: OpenAI and those after it have one, llama.cpp has another, most others only say so.
+func tooLong(status int, said *apiError) bool {
+	for _, word := range []string{said.Code, said.Type} {
+		if word == "context_length_exceeded" || word == "exceed_context_size_error" {
+			return true
+		}
+	}
+	if status == http.StatusTooManyRequests || status == http.StatusUnauthorized {
+		return false
+	}
+	text := strings.ToLower(said.Message)
+	for _, phrase := range []string{
+		"maximum context length", "context length exceeded", "context_length_exceeded", "exceeds the context", // OpenAI, vLLM, DeepSeek, Groq
+		"exceeds the available context size",                                                      // llama.cpp
+		"longer than the maximum model length",                                                    // vLLM
+		"longer than the model's context length",                                                  // SGLang
+		"greater than the context length",                                                         // LM Studio
+		"prompt is too long", "input is too long", "exceeds the maximum number of tokens allowed", // Anthropic, Bedrock, Gemini
+		"`inputs` tokens + `max_new_tokens` must be",                   // TGI
+		"maximum context length.", "reduce the length of the messages", // Mistral, Groq
+	} {
+		if strings.Contains(text, phrase) {
+			return true
+		}
+	}
+	return false
+}
+
+// flagged reports whether it is the prompt that is forbidden, not the key.
+func flagged(said *apiError) bool {
+	text := strings.ToLower(said.Message)
+	return strings.Contains(text, "flagged") || strings.Contains(text, "moderation")
 }
 
 // retryAfter reads the header in both its forms, and the newer one in milliseconds; negative when there is none. exact

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ type pool struct {
 type ticket struct {
 	key    Key
 	tokens float64
-	avoid  *lane // the lane that failed it, where others are well
+	avoid  []*lane // the lanes that failed it, where others are well
 	again  bool
 	pass   *pass
 	err    error
@@ -154,6 +155,9 @@ func (p *pool) answered(s *pass, h http.Header, bytes, n int, r reply) {
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	p.refusing = time.Time{}
+	for _, l := range p.lanes { // the model and the requests are right
+		l.breaker.answered = true
+	}
 	p.forecast.learn(bytes, n, r.promptTokens, r.completionTokens)
 	s.lane.answer(now, s, float64(r.promptTokens+r.completionTokens), s.lane.endpoint.timeout)
 	s.lane.told.read(h, now, s.number, s.lane.sent, p.forecast.tokens(bytes, n, 0))
@@ -227,52 +231,76 @@ func (p *pool) admit() {
 	}
 	now := p.clock.Now()
 	for {
-		queue := p.next()
-		if queue == nil {
-			return
+		sent, at, waits := false, time.Time{}, true
+		for _, queue := range []*[]*ticket{&p.again, &p.fresh} {
+			t := foremost(queue)
+			if t == nil {
+				continue
+			}
+			c := p.choose(now, t)
+			if c.lane != nil {
+				(*queue)[0] = nil
+				*queue = (*queue)[1:]
+				t.pass = c.lane.send(now, t.key, t.tokens)
+				close(t.ready)
+				sent = true
+				break
+			}
+			if !c.at.IsZero() && (at.IsZero() || c.at.Before(at)) {
+				at = c.at
+			}
+			if waits = waits && c.waits; !c.avoided { // those behind it would not be sent either
+				break
+			}
 		}
-		t := (*queue)[0]
-		l, at, waits := p.choose(now, t)
-		if l == nil {
+		if !sent {
 			p.await(now, at, waits)
 			return
 		}
-		(*queue)[0] = nil
-		*queue = (*queue)[1:]
-		t.pass = l.send(now, t.key, t.tokens)
-		close(t.ready)
 	}
 }
 
-// next is the queue whose first ticket is next, nil when nobody waits.
-func (p *pool) next() *[]*ticket {
-	for _, queue := range []*[]*ticket{&p.again, &p.fresh} {
-		for len(*queue) > 0 && (*queue)[0].gone {
-			*queue = (*queue)[1:]
+// foremost is the first ticket of a queue whose owner still waits, nil when there is none.
+func foremost(queue *[]*ticket) *ticket {
+	for len(*queue) > 0 {
+		if t := (*queue)[0]; !t.gone {
+			return t
 		}
-		if len(*queue) > 0 {
-			return queue
-		}
+		*queue = (*queue)[1:]
 	}
 	return nil
 }
 
-// choose picks the lane that is used least among those that have room, and the one that a ticket avoids only where no
-// other has. Without one, at is when there may be room by itself, zero for never, and waits is true when every lane is
-// kept from sending by its endpoint.
-func (p *pool) choose(now time.Time, t *ticket) (best *lane, at time.Time, waits bool) {
-	waits = true
+// A placing is the choice of a lane for a ticket: the lane that is used least among those that have room, but not one that the
+// ticket avoids while another is well.
+type placing struct {
+	lane    *lane
+	at      time.Time // without a lane, when there may be room by itself; zero for never
+	waits   bool      // every lane is kept from sending by its endpoint
+	avoided bool      // a lane was left out that is avoided
+}
+
+func (p *pool) choose(now time.Time, t *ticket) (c placing) {
+	c.waits = true
+	well := false
 	for _, l := range p.lanes {
-		ok, when, wait := l.room(now, t.tokens)
-		if ok && (best == nil || best == t.avoid || l != t.avoid && l.load(now) < best.load(now)) {
-			best = l
-		}
-		if !when.IsZero() && (at.IsZero() || when.Before(at)) {
-			at = when
-		}
-		waits = waits && wait
+		well = well || !slices.Contains(t.avoid, l) && !l.down(now)
 	}
-	return best, at, waits
+	for _, l := range p.lanes {
+		if well && slices.Contains(t.avoid, l) {
+			c.avoided, c.waits = true, false
+			continue
+		}
+		ok, at, waits := l.room(now, t.tokens)
+		if ok && (c.lane == nil || l.load(now) < c.lane.load(now)) {
+			c.lane = l
+		}
+		if !at.IsZero() && (c.at.IsZero() || at.Before(c.at)) {
+			c.at = at
+		}
+		c.waits = c.waits && waits
+	}
+	return c
 }
 
 // await looks again at a time.
@@ -286,11 +314,11 @@ func (p *pool) await(now, at time.Time, waits bool) {
 			from = now
 		}
 		if at.Sub(from) > p.giveUp {
-			p.close(gaveUp(now.Sub(from), p.giveUp, p.first(at).why, at.Sub(now)))
+			p.close(gaveUp(now.Sub(from), p.giveUp, p.soonest(at).why, at.Sub(now)))
 			return
 		}
 		if at.Sub(now) >= toldAfter {
-			l := p.first(at)
+			l := p.soonest(at)
 			p.tell(Wait{Endpoint: l.name(), Why: l.why, Until: at})
 		}
 	}
@@ -309,8 +337,8 @@ func (p *pool) await(now, at time.Time, waits bool) {
 	})
 }
 
-// first is the lane that is there again first.
-func (p *pool) first(at time.Time) *lane {
+// soonest is the lane that is there again at a time.
+func (p *pool) soonest(at time.Time) *lane {
 	for _, l := range p.lanes {
 		if l.until.Equal(at) || l.breaker.open && l.breaker.at.Equal(at) {
 			return l

@@ -2,6 +2,7 @@ package distill
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"stillhouse"
@@ -58,7 +59,9 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 			return left, f, err
 		}
 		a.tally.retry(f.kind)
-		t.avoid = s.lane
+		if !slices.Contains(t.avoid, s.lane) {
+			t.avoid = append(t.avoid, s.lane)
+		}
 		if wait > 0 {
 			if err := a.clock.Sleep(ctx, wait); err != nil {
 				return left, nil, err

@@ -132,7 +132,7 @@ func (s *simulation) run(prompts int, lanes []*lane, hosts []host, giveUp time.D
 			pass := c.pass
 			_, _, other := p.failed(pass, header, f)
 			p.leave(pass)
-			retry := &client{ticket: &ticket{key: c.key, again: true, avoid: pass.lane}, tries: c.tries + 1}
+			retry := &client{ticket: &ticket{key: c.key, again: true, avoid: []*lane{pass.lane}}, tries: c.tries + 1}
 			if c.tries > 0 && !other {
 				s.AfterFunc(backoff(c.tries-1, s.random), func() { line(retry) })
 				return

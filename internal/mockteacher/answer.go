@@ -160,7 +160,7 @@ peat smoke milled into grist and mashed with hot water from the spring in a tun 
 wort that yeast turns to wash in three nights of slow warm work before it is boiled in a still whose neck sends vapour to
 a worm of pipe under cold running water so heart comes between head and tail as every stillman knows who cuts by eye`)
 
-// prose appends words, with a full stop after every twelfth and, where the answer is whole, after the last.
+// prose appends words, with a full stop after every twelfth. Only a whole answer ends with one.
 func prose(b []byte, seed uint64, n int, whole bool) []byte {
 	for i := range n {
 		if i > 0 {
@@ -168,7 +168,7 @@ func prose(b []byte, seed uint64, n int, whole bool) []byte {
 		}
 		seed += 0x9e3779b97f4a7c15
 		b = append(b, words[mix(seed)%uint64(len(words))]...)
-		if i%12 == 11 || i == n-1 && whole {
+		if last := i == n-1; !last && i%12 == 11 || last && whole {
 			b = append(b, '.')
 		}
 	}

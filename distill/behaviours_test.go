@@ -31,6 +31,7 @@ type trial struct {
 	headers func(testkit.Call, http.Header)
 	choices int // the most of an answer; 0 is no bound
 	change  func(*Distill)
+	prompts int // eight where it is 0
 
 	server *testkit.Teacher
 	stage  *Distill
@@ -46,8 +47,11 @@ func (tr *trial) run(t *testing.T) (result, error) {
 			tr.change(d)
 		}
 	})
+	if tr.prompts == 0 {
+		tr.prompts = 8
+	}
 	began := tr.stage.clock.Now()
-	r, err := run(context.Background(), tr.stage, questions(8))
+	r, err := run(context.Background(), tr.stage, questions(tr.prompts))
 	tr.waited = tr.stage.clock.Now().Sub(began)
 	return r, err
 }

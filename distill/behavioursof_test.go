@@ -152,16 +152,30 @@ var behaviours = []behaviour{
 		require.ErrorContains(t, err, "a certificate that is not trusted")
 	}},
 	{"fails everything for a while, after it has answered", "one request at a time tries whether it is well again, after waits that grow to a minute; tries of rows do not count; after `give_up_after` the run ends", func(t *testing.T, tr *trial) {
-		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries, d.GiveUpAfter = 16, new(8), 5*time.Hour }
+		tr.prompts = 60
+		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries, d.GiveUpAfter = 16, new(12), 50*time.Hour }
 		tr.fault = func(c testkit.Call) *testkit.Fault {
-			if c.Number > 2 && c.Number < 80 {
+			if c.Number > 10 && c.Number < 1000 {
 				return testkit.Status(500, "", "")
 			}
 			return nil
 		}
 		r, err := tr.run(t)
 		require.NoError(t, err)
-		assert.Equal(t, int64(16), r.Account.Kept, "77 failures are more than all tries of the five prompts that were left")
+		assert.Equal(t, int64(120), r.Account.Kept, "989 failures are more than all tries of all prompts")
+	}},
+	{"fails the last few prompts for `give_up_after`", "they fail (transient), and the run does not", func(t *testing.T, tr *trial) {
+		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries = 8, new(12); d.Expect(8) }
+		tr.fault = func(c testkit.Call) *testkit.Fault {
+			if c.Prompt() >= question(2) && c.Prompt() <= question(8) {
+				return testkit.Status(500, "", "")
+			}
+			return nil
+		}
+		r, err := tr.run(t)
+		require.NoError(t, err)
+		assert.Equal(t, int64(4), r.Account.Kept)
+		assert.Equal(t, map[string]int64{"transient": 12}, r.Account.Failed)
 	}},
 	{"is one of several, and fails", "the others take its work; it is tried again from time to time", func(t *testing.T, tr *trial) {
 		other := testkit.StartTeacher(t, &testkit.Teacher{Fault: always(testkit.Status(500, "", ""))})

@@ -184,6 +184,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			break
 		}
 		g.Go(func() error {
+			defer a.patience.prompt()
 			q, err := newQuery(&a.opts, p)
 			if err != nil {
 				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}

@@ -75,7 +75,7 @@ func TestRowsThatFailAlone(t *testing.T) {
 		says     string
 		requests int // for the one bad prompt
 	}{
-		"refused for good":       {testkit.Status(400, "context_length_exceeded", ""), "permanent", "answered 400 Bad Request: scripted failure 400", 2},
+		"refused for good":       {testkit.Status(400, "bad_request", ""), "permanent", "answered 400 Bad Request: scripted failure 400", 2},
 		"always 500":             {testkit.Status(500, "", ""), "transient", "answered 500 Internal Server Error: scripted failure 500", 4},
 		"always cut":             {&testkit.Fault{Cut: true}, "transient", "cut its answer short", 4},
 		"always empty":           {testkit.EmptyChoices(), "transient", "no choices", 4},

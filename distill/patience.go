@@ -31,6 +31,7 @@ type patience struct {
 
 	mu        sync.Mutex
 	expected  int          // prompts in the whole run; 0 when nobody said
+	decided   int          // of them, those that need nothing more
 	reached   bool         // the endpoint has answered something, be it an error
 	answered  bool         // there was an answer, fresh or from the store
 	refusing  time.Time    // of the first refusal since the last answer
@@ -69,7 +70,8 @@ func (p *patience) tries(f *failure, most int) int {
 
 // wait is told of a request of a query that will be sent again after some time. It says no when the endpoint has
 // refused that for give_up_after, or will have by the end of the wait: with an error that ends the run when it refuses
-// everything, without one when it is this query alone. Answers that are only late are no refusals.
+// everything, without one when it is this query alone, or one of the last few of the run, which no other can show to be
+// at fault. Answers that are only late are no refusals.
 func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err error) {
 	if f.status == 0 && f.kind != "connect" {
 		return true, nil
@@ -84,10 +86,18 @@ func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err erro
 	if now.Add(d).Sub(p.refusing) <= p.giveUp {
 		return true, nil
 	}
-	if p.answered && len(p.refused) == 1 {
+	left := p.expected - p.decided
+	if p.answered && (len(p.refused) == 1 || left <= len(p.refused) && left > 0 && left < sameFailures) {
 		return false, nil
 	}
 	return false, gaveUp(now.Sub(p.refusing), p.giveUp, f.message, f.wait)
+}
+
+// prompt is told of a prompt that is decided.
+func (p *patience) prompt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.decided++
 }
 
 // failed is told of a request of a query that was given up. Its error ends the run.

@@ -26,7 +26,6 @@ type pool struct {
 	fresh    []*ticket
 	timer    time.Time // when the lanes are looked at again without a cause; zero for never
 	stop     func()    // stops the timer
-	refusing time.Time // of the first failure since the last answer
 	waiting  Wait      // what was last told; without Until for nothing
 	end      error     // why no request is let through any more
 }
@@ -154,7 +153,6 @@ func (p *pool) answered(s *pass, h http.Header, bytes, n int, r reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
-	p.refusing = time.Time{}
 	for _, l := range p.lanes { // the model and the requests are right
 		l.breaker.answered = true
 	}
@@ -171,9 +169,6 @@ func (p *pool) failed(s *pass, h http.Header, f *failure) (down bool, wait time.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
-	if p.refusing.IsZero() {
-		p.refusing = now
-	}
 	s.lane.told.read(h, now, s.number, s.lane.sent, s.tokens)
 	s.lane.fail(now, s, f, p.draw)
 	if len(p.lanes) > 1 && f.kind == "connect" && !s.lane.breaker.open { // the others take the work at once
@@ -309,17 +304,15 @@ func (p *pool) await(now, at time.Time, waits bool) {
 		return
 	}
 	if waits {
-		from := p.refusing
-		if from.IsZero() {
-			from = now
-		}
-		if at.Sub(from) > p.giveUp {
-			p.close(gaveUp(now.Sub(from), p.giveUp, p.soonest(at).why, at.Sub(now)))
-			return
+		l, why := p.soonest(at)
+		if why == "" { // nothing failed: a limit that its headers name is used up
+			if why = "its limit is used up"; at.Sub(now) > p.giveUp {
+				p.close(gaveUp(0, p.giveUp, l.name()+": "+why, at.Sub(now)))
+				return
+			}
 		}
 		if at.Sub(now) >= toldAfter {
-			l := p.soonest(at)
-			p.tell(Wait{Endpoint: l.name(), Why: l.why, Until: at})
+			p.tell(Wait{Endpoint: l.name(), Why: why, Until: at})
 		}
 	}
 	if p.stop != nil {
@@ -337,14 +330,14 @@ func (p *pool) await(now, at time.Time, waits bool) {
 	})
 }
 
-// soonest is the lane that is there again at a time.
-func (p *pool) soonest(at time.Time) *lane {
+// soonest is the lane that is there again at a time, and what it said when it failed or refused.
+func (p *pool) soonest(at time.Time) (l *lane, why string) {
 	for _, l := range p.lanes {
 		if l.until.Equal(at) || l.breaker.open && l.breaker.at.Equal(at) {
-			return l
+			return l, l.why
 		}
 	}
-	return p.lanes[0]
+	return p.lanes[0], ""
 }
 
 // tell tells of a wait, and of its end, once.

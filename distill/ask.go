@@ -14,8 +14,7 @@ import (
 type asker struct {
 	opts     Options
 	store    *Store
-	endpoint *endpoint
-	gate     *gate
+	pool     *pool
 	patience *patience
 	purse    *purse
 	accept   Judge // nil where nobody judges
@@ -25,6 +24,7 @@ type asker struct {
 	clock    clock
 	draw     func() float64
 	many     atomic.Int32 // what is known of n: unknownN, honoursN or ignoresN
+	noted    atomic.Int32 // what the store knows of it, see factn.go
 }
 
 const (
@@ -185,7 +185,7 @@ func (a *asker) lookUp(ctx context.Context, q *query, samples []int, out []outco
 // keep puts the answers into the store, also when the run was cancelled meanwhile, and hands out what is there then:
 // where another run was first, its answers count.
 func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) error {
-	e := &exchange{teacher: a.opts.teacher(), first: asked[0], maxTokens: q.maxTokens, reply: r, request: pack(t.request),
+	e := &exchange{teacher: a.opts.teacher(), model: a.opts.Model, first: asked[0], maxTokens: q.maxTokens, reply: r, request: pack(t.request),
 		header: pack(t.headerJSON()), body: pack(t.body), at: a.clock.Now()}
 	for _, s := range asked {
 		e.keys = append(e.keys, q.keys[s])

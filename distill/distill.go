@@ -26,8 +26,9 @@ import (
 //
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
-// on. Nothing is dropped. Samples are left out unasked when their prompt has enough accepted answers (enough) or none at
-// all (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
+// on. Samples are dropped with the reason context_length when the endpoint says that prompt and answer do not fit into the
+// model's context. They are left out unasked when their prompt has enough accepted answers (enough) or none at all
+// (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
 // (budget_spent). A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
@@ -41,9 +42,10 @@ type Distill struct {
 	expected int
 	judge    Judge
 	book     Book
-	spans    *spans         // nil for no traces
-	queue    *queue         // nil without a target
-	made     walk           // the shards that were there already
+	spans    *spans // nil for no traces
+	queue    *queue // nil without a target
+	made     walk   // the shards that were there already
+	notify   func(Wait)
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
@@ -105,7 +107,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if d.judge == nil && (o.Samples.Adaptive() || o.Target.Accepted > 0) {
 		return nil, stillhouse.Invalidf("distill: samples.enough and target.accepted count accepted answers, and nobody judges them: join a judge")
 	}
-	key, err := o.APIKey()
+	lanes, err := newLanes(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -119,15 +121,19 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{opts: o, store: store, endpoint: newEndpoint(&o, key), clock: wallClock{}, draw: jitter}
+	a := &asker{opts: o, store: store, clock: wallClock{}, draw: jitter}
 	if d.clock != nil {
 		a.clock, a.draw = d.clock, d.draw
 	}
-	a.gate = newGate(o.Concurrency, a.clock)
 	a.accept, a.spans = d.judge, d.spans.of(&o)
 	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
+	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
+	a.pool.notify = d.notify
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
+	if err := a.recallN(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	d.asker = a
 	return a, nil
 }
@@ -177,6 +183,24 @@ func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	}
 }
 
+// OnWait has do called whenever nothing can be sent for some seconds, because the endpoint asked for it or is out of
+// order, and when that is over. It must return soon. OnWait is called before Open.
+func (d *Distill) OnWait(do func(Wait)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notify = do
+}
+
+// Speed says how fast the endpoints are asked now.
+func (d *Distill) Speed() Speed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return Speed{}
+	}
+	return d.asker.pool.speed()
+}
+
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
 func (d *Distill) Close() error {
 	d.mu.Lock()
@@ -186,7 +210,7 @@ func (d *Distill) Close() error {
 	}
 	a := d.asker
 	d.asker = nil
-	a.endpoint.idle()
+	a.pool.idle()
 	return errors.Join(a.tally.close(), a.store.Close())
 }
 
@@ -241,6 +265,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			}
 		}
 		g.Go(func() (err error) {
+			defer a.patience.prompt()
 			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
 				return err
 			}
@@ -255,6 +280,9 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := a.noteN(ctx); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -322,7 +350,12 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 				continue
 			}
 			row := batch.NewSlice(int64(i), int64(i)+1)
-			err := out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			var err error
+			if o.failed.reason != "" {
+				err = out.Drop(row, o.failed.reason, fmt.Sprintf("sample %d: %s", s, o.failed.message))
+			} else {
+				err = out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			}
 			row.Release()
 			if err != nil {
 				return err

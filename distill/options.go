@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"net"
 	"net/url"
-	"os"
 	"sort"
 	"strings"
 	"time"
 
-	"stillhouse"
 	"stillhouse/internal/loopback"
 	"stillhouse/internal/options"
 )
@@ -29,7 +27,7 @@ type Options struct {
 	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is sent to the teacher and left out of the rows."`
 	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
 	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take."`
-	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"Requests at a time."`
+	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time to one endpoint; how many it takes is found below that. By default 256, 64 for an endpoint on this machine, 16 for the embedded one."`
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
@@ -39,6 +37,9 @@ type Options struct {
 
 	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
 	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
+
+	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
+	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -56,7 +57,12 @@ func (o *Options) EnsureDefaults() {
 		o.Timeout = 10 * time.Minute
 	}
 	if o.Concurrency == 0 {
-		o.Concurrency = 16
+		o.Concurrency = defaultConcurrency
+		if o.Endpoint == Embedded {
+			o.Concurrency = embeddedConcurrency
+		} else if local(o.Endpoint) {
+			o.Concurrency = loopbackConcurrency
+		}
 	}
 	if o.MaxRetries == nil {
 		o.MaxRetries = new(6)
@@ -66,7 +72,7 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if o.loopback() || o.Endpoint == Embedded {
+		if local(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -115,6 +121,9 @@ func (o *Options) Validate() error {
 	case o.Budget.Dollars > 0 && !o.Prices.Known():
 		return options.Wrongf("budget.dollars", "is %v, but what that buys is not known: give prices: {input: ..., output: ...} in dollars for a million tokens", o.Budget.Dollars)
 	}
+	if err := o.validateLanes(); err != nil {
+		return err
+	}
 	return o.validateExtra()
 }
 
@@ -132,6 +141,13 @@ func (o *Options) validateMetrics() error {
 	return nil
 }
 
+// How many requests at a time the defaults let an endpoint have at most.
+const (
+	defaultConcurrency  = 256
+	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
+	embeddedConcurrency = 16
+)
+
 const (
 	maxSamples     = 1024
 	maxConcurrency = 4096
@@ -145,7 +161,11 @@ func (o *Options) validateEndpoint() error {
 	if o.Endpoint == Embedded {
 		return nil
 	}
-	u, err := url.Parse(o.Endpoint)
+	return validateURL(o.Endpoint)
+}
+
+func validateURL(endpoint string) error {
+	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return options.Wrongf("endpoint", "is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
@@ -183,33 +203,25 @@ func (o *Options) validateExtra() error {
 	return nil
 }
 
-// APIKey reads the key from the environment. It is empty where none is sent. A variable that should be there and is
-// not is an error that names it.
+// APIKey reads the keys of all endpoints from the environment and returns that of the first. It is empty where none is
+// sent. A variable that should be there and is not is an error that names it.
 func (o Options) APIKey() (string, error) {
 	o.EnsureDefaults()
-	name := *o.APIKeyEnv
-	if name == "" {
-		return "", nil
+	keys := make([]string, 0, 1+len(o.Endpoints))
+	for _, e := range o.lanes() {
+		key, err := e.key()
+		if err != nil {
+			return "", err
+		}
+		keys = append(keys, key)
 	}
-	key := strings.TrimSpace(os.Getenv(name))
-	if key == "" {
-		return "", stillhouse.Invalidf("no API key: the environment variable %s is not set; set it, name another in distill.api_key_env, or write api_key_env: \"\" if the endpoint %s needs none", name, o.Endpoint)
-	}
-	if strings.ContainsAny(key, "\r\n") {
-		return "", stillhouse.Invalidf("the API key in the environment variable %s has a line break in it: set it to the key alone", name)
-	}
-	return key, nil
+	return keys[0], nil
 }
 
-// loopback reports whether the endpoint is on this machine.
-func (o *Options) loopback() bool {
-	u, err := url.Parse(o.Endpoint)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
+// local reports whether an endpoint is on this machine.
+func local(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err == nil && loopback.Is(strings.ToLower(u.Hostname()))
 }
 
 // teacher is what stands for the endpoint in the store's keys.

@@ -26,7 +26,7 @@ func (o Object) Set(key string, v float64, digits int) {
 
 // Machine is the sentence of a page that says what it was measured on.
 func Machine(d machine.Description, threads int) string {
-	return fmt.Sprintf("%s, %d cores, %s, %d MiB of memory; %d threads; bare fp32 product %.0f GFLOP/s.", d.CPU, d.Cores, d.Instructions, d.MemoryMiB, threads, d.GEMM)
+	return fmt.Sprintf("%s, %d cores, %s, products by %s, %d MiB of memory; %d threads; bare fp32 product %.0f GFLOP/s.", d.CPU, d.Cores, d.Instructions, d.Products, d.MemoryMiB, threads, d.GEMM)
 }
 
 // Publish writes the page DATE-NAME.md into a folder, with the object at its end, and the object to out as one line.

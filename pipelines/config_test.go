@@ -253,7 +253,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	}
 	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{}}
 	full.EnsureDefaults()
-	said := []string{"distill.api_key_env", "distill.samples", "distill.samples.min", "distill.samples.enough", "train.learning_rate"} // by the config, or by its endpoint
+	said := []string{"distill.api_key_env", "distill.concurrency", "distill.samples", "distill.samples.min", "distill.samples.enough", "train.learning_rate"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {
 		line := e.Key[strings.LastIndex(e.Key, ".")+1:] + ": " + e.Default + "\n"
 		if e.Type == "keys and values" { // which stand below their key

@@ -73,7 +73,7 @@ func (q *query) addKeys(o *Options) error {
 	if err != nil {
 		return err
 	}
-	q.keys = make([]Key, o.Samples)
+	q.keys = make([]Key, o.Samples.Max)
 	for i := range q.keys {
 		own := map[string]any{"sample": i}
 		if q.seed >= 0 {

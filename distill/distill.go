@@ -27,8 +27,8 @@ import (
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
 // on. Samples are dropped with the reason context_length when the endpoint says that prompt and answer do not fit into the
-// model's context. They are left out unasked when their prompt has enough accepted answers (enough) or none at all
-// (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
+// model's context. Samples are left out unasked when their prompt has enough accepted answers (enough) or none at
+// all (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
 // (budget_spent). A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
@@ -40,12 +40,12 @@ type Distill struct {
 	mu       sync.Mutex
 	asker    *asker
 	expected int
+	notify   func(Wait)
 	judge    Judge
 	book     Book
-	spans    *spans // nil for no traces
-	queue    *queue // nil without a target
-	made     walk   // the shards that were there already
-	notify   func(Wait)
+	spans    *spans         // nil for no traces
+	queue    *queue         // nil without a target
+	made     walk           // the shards that were there already
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
@@ -125,11 +125,11 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if d.clock != nil {
 		a.clock, a.draw = d.clock, d.draw
 	}
+	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
+	a.pool.notify = d.notify
 	a.accept, a.spans = d.judge, d.spans.of(&o)
 	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
-	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
-	a.pool.notify = d.notify
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
 	if err := a.recallN(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -144,6 +144,24 @@ func (d *Distill) Expect(prompts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.expected = prompts
+}
+
+// OnWait has do called whenever nothing can be sent for some seconds, because the endpoint asked for it or is out of
+// order, and when that is over. It must return soon. OnWait is called before Open.
+func (d *Distill) OnWait(do func(Wait)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notify = do
+}
+
+// Speed says how fast the endpoints are asked now.
+func (d *Distill) Speed() Speed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return Speed{}
+	}
+	return d.asker.pool.speed()
 }
 
 // Join gives the stage the judge that says which answers are good enough. It is called before Open.
@@ -181,24 +199,6 @@ func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	if d.queue != nil {
 		d.queue.shard(shard, rows, made)
 	}
-}
-
-// OnWait has do called whenever nothing can be sent for some seconds, because the endpoint asked for it or is out of
-// order, and when that is over. It must return soon. OnWait is called before Open.
-func (d *Distill) OnWait(do func(Wait)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.notify = do
-}
-
-// Speed says how fast the endpoints are asked now.
-func (d *Distill) Speed() Speed {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.asker == nil {
-		return Speed{}
-	}
-	return d.asker.pool.speed()
 }
 
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
@@ -261,11 +261,11 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
 				leave(outcomes[i], TargetReached, out.Tick)
 				a.tally.prompt(false, 0)
+				a.patience.prompt()
 				continue
 			}
 		}
 		g.Go(func() (err error) {
-			defer a.patience.prompt()
 			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
 				return err
 			}
@@ -298,6 +298,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 
 // prompt asks for the answers to one prompt.
 func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
+	defer a.patience.prompt()
 	q, err := newQuery(&a.opts, p)
 	if err != nil {
 		out := make([]outcome, a.opts.Samples.Max)

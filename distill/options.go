@@ -31,15 +31,15 @@ type Options struct {
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
-	Target      Target         `yaml:"target" json:"target" doc:"When enough is accepted."`
-	Budget      Budget         `yaml:"budget" json:"budget" doc:"What the run may ask for at most, answers in the response store not counted; when it is spent, the run goes on with what it has."`
-	Prices      Prices         `yaml:"prices" json:"prices" doc:"What the endpoint charges, to reckon costs with."`
-
-	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
-	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
 
 	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
 	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
+	Target    Target            `yaml:"target" json:"target" doc:"When enough is accepted."`
+	Budget    Budget            `yaml:"budget" json:"budget" doc:"What the run may ask for at most, answers in the response store not counted; when it is spent, the run goes on with what it has."`
+	Prices    Prices            `yaml:"prices" json:"prices" doc:"What the endpoint charges, to reckon costs with."`
+
+	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
+	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -107,7 +107,7 @@ func (o *Options) Validate() error {
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
-	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate()} {
+	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate(), o.validateLanes()} {
 		if err != nil {
 			return err
 		}
@@ -121,11 +121,15 @@ func (o *Options) Validate() error {
 	case o.Budget.Dollars > 0 && !o.Prices.Known():
 		return options.Wrongf("budget.dollars", "is %v, but what that buys is not known: give prices: {input: ..., output: ...} in dollars for a million tokens", o.Budget.Dollars)
 	}
-	if err := o.validateLanes(); err != nil {
-		return err
-	}
 	return o.validateExtra()
 }
+
+// How many requests at a time the defaults let an endpoint have at most.
+const (
+	defaultConcurrency  = 256
+	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
+	embeddedConcurrency = 16
+)
 
 func (o *Options) validateMetrics() error {
 	if o.MetricsAddress == "" {
@@ -140,13 +144,6 @@ func (o *Options) validateMetrics() error {
 	}
 	return nil
 }
-
-// How many requests at a time the defaults let an endpoint have at most.
-const (
-	defaultConcurrency  = 256
-	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
-	embeddedConcurrency = 16
-)
 
 const (
 	maxSamples     = 1024

@@ -284,7 +284,11 @@ func (r *run) next(ctx context.Context, from string, s stillhouse.Stage, to, nam
 // step runs a stage from a source into a folder of the run, with a bar of so many rows.
 func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
 	b := r.ui.bar(name, rows)
-	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
+	o := stillhouse.Options{Tick: b.tick}
+	if d, ok := s.(*distill.Distill); ok { // it waits, mostly
+		o.Workers = d.Workers(shardPrompts)
+	}
+	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), o)
 	if err != nil {
 		b.clear()
 		return a, err

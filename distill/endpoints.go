@@ -45,7 +45,7 @@ func (o *Options) lanes() []EndpointOptions {
 			e.APIKeyEnv = new("")
 			if e.Endpoint == o.Endpoint {
 				e.APIKeyEnv = o.APIKeyEnv
-			} else if !loopback(e.Endpoint) {
+			} else if !onThisMachine(e.Endpoint) {
 				e.APIKeyEnv = new(defaultKeyEnv)
 			}
 		}

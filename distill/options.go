@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"stillhouse/internal/loopback"
 	"stillhouse/internal/options"
 )
 
@@ -59,7 +60,7 @@ func (o *Options) EnsureDefaults() {
 		o.Concurrency = defaultConcurrency
 		if o.Endpoint == Embedded {
 			o.Concurrency = embeddedConcurrency
-		} else if loopback(o.Endpoint) {
+		} else if onThisMachine(o.Endpoint) {
 			o.Concurrency = loopbackConcurrency
 		}
 	}
@@ -71,7 +72,7 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if loopback(o.Endpoint) || o.Endpoint == Embedded {
+		if onThisMachine(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -138,7 +139,7 @@ func (o *Options) validateMetrics() error {
 	if err != nil {
 		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !o.MetricsAllowRemote {
+	if !loopback.Is(host) && !o.MetricsAllowRemote {
 		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
 	}
 	return nil
@@ -214,15 +215,10 @@ func (o Options) APIKey() (string, error) {
 	return keys[0], nil
 }
 
-// loopback reports whether an endpoint is on this machine.
-func loopback(endpoint string) bool {
+// onThisMachine reports whether an endpoint is.
+func onThisMachine(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
+	return err == nil && loopback.Is(u.Hostname())
 }
 
 // teacher is what stands for the endpoint in the store's keys.

@@ -164,7 +164,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if left, err = a.lookUp(ctx, q, samples, out); err != nil || len(left) == 0 {
 		return left, nil, err
 	}
-	asked := neighbours(left, n)
+	asked := q.neighbours(left, n)
 	body, err := q.body(asked[0], len(asked))
 	if err != nil {
 		return left, &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}, nil
@@ -195,6 +195,8 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 		c.Asked += int64(len(asked))
 		c.PromptTokens += r.promptTokens
 		c.CompletionTokens += r.completionTokens
+		c.CachedTokens += r.cachedTokens
+		c.ReasoningTokens += r.reasoningTokens
 	})
 	return left[len(asked):], nil, nil
 }
@@ -260,13 +262,4 @@ func (a *asker) learn(asked, came int) {
 	case asked > 1:
 		a.many.CompareAndSwap(unknownN, ignoresN)
 	}
-}
-
-// neighbours are the first samples that follow each other without a gap, at most n.
-func neighbours(samples []int, n int) []int {
-	end := 1
-	for end < min(n, len(samples)) && samples[end] == samples[end-1]+1 {
-		end++
-	}
-	return samples[:end]
 }

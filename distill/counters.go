@@ -14,6 +14,8 @@ type Counters struct {
 	Retries          map[string]int64 `json:"retries"`           // requests sent again, by what went wrong
 	PromptTokens     int64            `json:"prompt_tokens"`     // paid for in this run, as the endpoint counts: once a request
 	CompletionTokens int64            `json:"completion_tokens"` // paid for in this run
+	CachedTokens     int64            `json:"cached_tokens"`     // of the prompts', those that the endpoint had in its cache
+	ReasoningTokens  int64            `json:"reasoning_tokens"`  // of the completions', those of reasoning
 }
 
 // tally is Counters that several goroutines count in.

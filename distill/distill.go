@@ -53,7 +53,7 @@ var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSche
 
 // Schema is that of the input with the columns of a candidate after it.
 func (d *Distill) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt", "tools", "reference", "source", "meta"); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
 	}
 	var fields []arrow.Field
@@ -85,6 +85,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	o := d.Options
 	o.EnsureDefaults()
 	if err := options.Under("distill", o.Validate()); err != nil {
+		return nil, err
+	}
+	if err := options.Under("distill", o.ReadFiles()); err != nil {
 		return nil, err
 	}
 	if o.Endpoint == Embedded {
@@ -183,20 +186,22 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return d.emit(batch, prompts, queries, outcomes, out)
+	return d.emit(&a.opts, batch, prompts, queries, outcomes, out)
 }
 
 // emit puts the outcomes in order.
-func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
+func (d *Distill) emit(o *Options, batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
 	mem := out.Allocator()
 	b := array.NewRecordBuilder(mem, arrow.NewSchema(candidateColumns, nil))
 	defer b.Release()
 	var at []int
+	var sent []asked
 	for i := range prompts {
-		for s, o := range outcomes[i] {
-			if o.failed == nil {
+		for s, x := range outcomes[i] {
+			if x.failed == nil {
 				at = append(at, i)
-				appendCandidate(b, s, o.answer, queries[i].keys[s])
+				sent = append(sent, o.asked(queries[i], s))
+				appendCandidate(b, s, o.shape(x.answer), queries[i].keys[s], sent[len(sent)-1].system)
 			}
 		}
 	}
@@ -211,7 +216,9 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	defer repeated.Release()
 	answers := b.NewRecordBatch()
 	defer answers.Release()
-	columns := append(append([]arrow.Array{}, repeated.Columns()...), answers.Columns()...)
+	columns, release := o.withAsked(mem, repeated, sent)
+	defer release()
+	columns = append(columns, answers.Columns()...)
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
 		return err
 	}
@@ -229,33 +236,6 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 		}
 	}
 	return nil
-}
-
-// appendCandidate appends to the columns of candidateColumns, in their order.
-func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key) {
-	text := func(i int, v string) { b.Field(i).(*array.StringBuilder).Append(v) }
-	optional := func(i int, v string) {
-		if v == "" {
-			b.Field(i).(*array.StringBuilder).AppendNull()
-			return
-		}
-		text(i, v)
-	}
-	count := func(i, v int) { b.Field(i).(*array.Int32Builder).Append(int32(v)) }
-	count(0, sample)
-	completion := b.Field(1).(*array.ListBuilder)
-	completion.Append(true)
-	message := completion.ValueBuilder().(*array.StructBuilder)
-	message.Append(true)
-	message.FieldBuilder(0).(*array.StringBuilder).Append("assistant")
-	message.FieldBuilder(1).(*array.StringBuilder).Append(a.Content)
-	optional(2, a.Reasoning)
-	optional(3, a.ToolCalls)
-	text(4, a.FinishReason)
-	count(5, a.PromptTokens)
-	count(6, a.CompletionTokens)
-	text(7, a.Model)
-	text(8, key.String())
 }
 
 // String keeps %v from printing the stage's insides.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -32,6 +33,22 @@ type Options struct {
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
+
+	Systems           []string        `yaml:"systems,omitempty" json:"systems,omitempty" doc:"Several system prompts, or personas, instead of one: which is asked with is drawn by the seed, told in the column system, and the same in every run."`
+	SystemBy          string          `yaml:"system_by" json:"system_by" doc:"prompt asks all samples of a prompt with one of systems, so that servers can share work among them; sample has the samples of a prompt take them by turns."`
+	KeepSystem        bool            `yaml:"keep_system" json:"keep_system" doc:"Puts the system prompt that was sent into the row's prompt, so that the student is trained with it, instead of into the column system."`
+	Tools             *Document       `yaml:"tools,omitempty" json:"tools,omitempty" doc:"The tools that the teacher may call where a prompt brings none of its own: a list as in OpenAI's API, or the path of a JSON file that holds it. They are in the column tools."`
+	ToolChoice        any             `yaml:"tool_choice,omitempty" json:"tool_choice,omitempty" doc:"auto, none, required, or {type: function, function: {name: NAME}}; sent with tools only."`
+	ParallelToolCalls *bool           `yaml:"parallel_tool_calls,omitempty" json:"parallel_tool_calls,omitempty" doc:"Whether an answer may hold several calls; sent with tools only."`
+	ResponseFormat    *ResponseFormat `yaml:"response_format,omitempty" json:"response_format,omitempty" doc:"Makes the teacher answer in JSON, where the server knows how."`
+	LogProbs          bool            `yaml:"logprobs" json:"logprobs" doc:"Asks for the log-probability of every token of an answer, which go into the column logprobs."`
+	TopLogProbs       int             `yaml:"top_logprobs" json:"top_logprobs" doc:"And for those of so many of the likeliest tokens at each place, 0 to 20; needs logprobs."`
+	ReasoningEffort   string          `yaml:"reasoning_effort" json:"reasoning_effort" doc:"How much a reasoning model thinks, in the endpoint's words, such as low, medium or high."`
+	PresencePenalty   *float64        `yaml:"presence_penalty" json:"presence_penalty" doc:"-2 to 2, above 0 for new subjects; sent only when set."`
+	FrequencyPenalty  *float64        `yaml:"frequency_penalty" json:"frequency_penalty" doc:"-2 to 2, above 0 against repetition; sent only when set."`
+	ReasoningTags     []string        `yaml:"reasoning_tags,omitempty" json:"reasoning_tags,omitempty" doc:"Two texts, such as <think> and </think>, between which an answer has its reasoning where the endpoint leaves it in the text: it goes into the column reasoning."`
+	Stream            bool            `yaml:"stream" json:"stream" doc:"Has answers come piece by piece, for endpoints that cut a connection on which long nothing comes; timeout then is how long nothing of an answer may come. The rows are the same."`
+	StreamUsage       *bool           `yaml:"stream_usage" json:"stream_usage" doc:"Asks for the token counts at a stream's end; false is for endpoints that refuse stream_options."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -58,6 +75,12 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.GiveUpAfter == 0 {
 		o.GiveUpAfter = 10 * time.Minute
+	}
+	if o.SystemBy == "" {
+		o.SystemBy = SystemByPrompt
+	}
+	if o.StreamUsage == nil {
+		o.StreamUsage = new(true)
 	}
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
@@ -98,7 +121,30 @@ func (o *Options) Validate() error {
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
+	for _, validate := range []func() error{o.validateAnswer, o.validateSystems, o.validateStructure} {
+		if err := validate(); err != nil {
+			return err
+		}
+	}
 	return o.validateExtra()
+}
+
+// validateAnswer checks what is asked of an answer beside its text.
+func (o *Options) validateAnswer() error {
+	penalty := func(v *float64) bool { return v == nil || *v >= -2 && *v <= 2 }
+	switch {
+	case o.TopLogProbs < 0 || o.TopLogProbs > 20:
+		return options.Wrongf("top_logprobs", "is %d: it must be 0 to 20", o.TopLogProbs)
+	case o.TopLogProbs > 0 && !o.LogProbs:
+		return options.Wrongf("top_logprobs", "is %d, and logprobs is false: write logprobs: true", o.TopLogProbs)
+	case !penalty(o.PresencePenalty):
+		return options.Wrongf("presence_penalty", "is %v: it must be -2 to 2", *o.PresencePenalty)
+	case !penalty(o.FrequencyPenalty):
+		return options.Wrongf("frequency_penalty", "is %v: it must be -2 to 2", *o.FrequencyPenalty)
+	case len(o.ReasoningTags) != 0 && (len(o.ReasoningTags) != 2 || slices.Contains(o.ReasoningTags, "") || o.ReasoningTags[0] == o.ReasoningTags[1]):
+		return options.Wrongf("reasoning_tags", `is %q: it must be two texts that differ, such as ["<think>", "</think>"]`, o.ReasoningTags)
+	}
+	return nil
 }
 
 const (
@@ -130,7 +176,10 @@ func (o *Options) validateEndpoint() error {
 var ours = map[string]string{
 	"model": "distill.model", "messages": "prompts", "n": "distill.samples", "seed": "distill.seed",
 	"temperature": "distill.temperature", "top_p": "distill.top_p", "max_tokens": "distill.max_tokens",
-	"stop": "distill.stop", "tools": "prompts.tools", "stream": "",
+	"stop": "distill.stop", "tools": "prompts.tools or distill.tools", "tool_choice": "distill.tool_choice",
+	"parallel_tool_calls": "distill.parallel_tool_calls", "logprobs": "distill.logprobs", "top_logprobs": "distill.top_logprobs",
+	"reasoning_effort": "distill.reasoning_effort", "presence_penalty": "distill.presence_penalty",
+	"frequency_penalty": "distill.frequency_penalty", "stream": "distill.stream", "stream_options": "distill.stream_usage",
 }
 
 func (o *Options) validateExtra() error {
@@ -140,10 +189,8 @@ func (o *Options) validateExtra() error {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		if key, ok := ours[name]; ok && key != "" {
+		if key, ok := ours[name]; ok {
 			return options.Wrongf("extra_body."+name, "has a key of its own: use %s instead", key)
-		} else if ok {
-			return options.Wrongf("extra_body."+name, "cannot be set: answers are not streamed")
 		}
 		if _, err := json.Marshal(o.ExtraBody[name]); err != nil {
 			return options.Wrongf("extra_body."+name, "cannot be written as JSON: %v", err)

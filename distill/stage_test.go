@@ -318,7 +318,7 @@ func TestWhatIsSent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, fmt.Sprintf(`{"chat_template_kwargs":{"enable_thinking":false},"max_tokens":40,"messages":[{"role":"system","content":"Be brief."},`+
 		`{"role":"user","content":"a < b & \"c\""}],"model":"m","seed":%d,"stop":["END"],"temperature":0,`+
-		`"tools":[{"function":{"name":"f","strict":true,"x":1.50},"type":"function"}],"top_k":20,"top_p":0.5}`, q.seed), call.Body)
+		`"tools":[{"function":{"name":"f","strict":true,"x":1.50},"type":"function"}],"top_k":20,"top_p":0.5}`, q.variants[0].seed), call.Body)
 	assert.Empty(t, call.Header.Get("Authorization"), "no key goes to loopback unasked")
 	assert.Equal(t, "application/json", call.Header.Get("Content-Type"))
 	assert.Empty(t, cmp.Diff(prompt.Prompt, r.Rows[0].Prompt.Prompt), "the run's system prompt is left out of the rows")

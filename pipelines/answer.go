@@ -36,8 +36,6 @@ type Answer struct {
 
 var _ stillhouse.Expander = (*Answer)(nil)
 
-var promptColumns = []string{"prompt_id", "prompt", "tools", "reference", "source", "meta"}
-
 // Name implements stillhouse.Stage.
 func (a *Answer) Name() string { return "answer" }
 
@@ -46,7 +44,7 @@ func (a *Answer) Fanout() int { return a.Samples + 1 }
 
 // Schema implements stillhouse.Stage.
 func (a *Answer) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, promptColumns...); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
 	}
 	return stillhouse.CandidateSchema, nil

@@ -23,9 +23,18 @@ type Prompt struct {
 	Source    string
 	Meta      *string // JSON
 
-	// Conversation is the JSON list of the prompt's messages in full, where they have more than role and content: tool
+	// Messages is the JSON list of the prompt's messages in full, where they have more than role and content: tool
 	// calls, tool_call_id, name. It is nil where Prompt says it all.
-	Conversation *string
+	Messages *string
+}
+
+// Identity is what makes a prompt the prompt it is, as a value that marshals to JSON: its id is a hash of it where the
+// source names none.
+func (p Prompt) Identity() []any {
+	if p.Messages == nil {
+		return []any{p.Prompt, p.Tools}
+	}
+	return []any{p.Prompt, p.Tools, p.Messages}
 }
 
 // Candidate is a row of [CandidateSchema]: one of the K answers to a prompt; (ID, Sample) names it.
@@ -96,7 +105,7 @@ type Sample struct {
 	LogProbs        []TokenLogProb
 	ReasoningTokens *int32
 	System          *string
-	Conversation    *string
+	Messages        *string
 }
 
 // Text is the content of the completion's messages, joined by newlines.
@@ -241,7 +250,7 @@ func clone(s string) string { return strings.Clone(s) }
 func readPrompt(r *reader) Prompt {
 	return Prompt{ID: r.text("prompt_id"), Prompt: r.messages("prompt"), Tools: r.optional("tools"),
 		Reference: r.optional("reference"), Source: r.text("source"), Meta: r.optional("meta"),
-		Conversation: r.optional("conversation")}
+		Messages: r.optional("prompt_messages")}
 }
 
 func readCandidate(r *reader) Candidate {
@@ -268,7 +277,7 @@ func readSample(r *reader) Sample {
 		PromptID: r.text("prompt_id"), Sample: r.count("sample"), Reward: r.float("reward"), Reasoning: r.optional("reasoning"),
 		ToolCalls: r.optional("tool_calls"), FinishReason: r.text("finish_reason"), CompletionTokens: r.count("completion_tokens"),
 		Model: r.text("model"), RequestKey: r.text("request_key"), Meta: r.optional("meta"), Refusal: r.optional("refusal"), LogProbs: r.logProbs("logprobs"),
-		ReasoningTokens: r.optionalCount("reasoning_tokens"), System: r.optional("system"), Conversation: r.optional("conversation")}
+		ReasoningTokens: r.optionalCount("reasoning_tokens"), System: r.optional("system"), Messages: r.optional("prompt_messages")}
 }
 
 // A writer appends one row's values in the order of the schema's columns.
@@ -332,7 +341,7 @@ func writePrompt(w *writer, p Prompt) {
 	w.optional(p.Reference)
 	w.text(p.Source)
 	w.optional(p.Meta)
-	w.optional(p.Conversation)
+	w.optional(p.Messages)
 }
 
 func writeCandidate(w *writer, c Candidate) {
@@ -387,5 +396,5 @@ func writeSample(w *writer, s Sample) {
 	w.logProbs(s.LogProbs)
 	w.optionalCount(s.ReasoningTokens)
 	w.optional(s.System)
-	w.optional(s.Conversation)
+	w.optional(s.Messages)
 }

@@ -21,7 +21,7 @@ func examples() (out []stillhouse.Scored) {
 		Candidate: stillhouse.Candidate{
 			Prompt: stillhouse.Prompt{ID: "p1", Prompt: []stillhouse.Message{{Role: "system", Content: "Be kind."}, {Role: "user", Content: "1+1?"}},
 				Tools: ptr(`[{"name":"add"}]`), Reference: ptr("2"), Source: "gsm8k", Meta: ptr(`{"a":1}`),
-				Conversation: ptr(`[{"role":"user","content":"1+1?"}]`)},
+				Messages: ptr(`[{"role":"user","content":"1+1?"}]`)},
 			Sample: 3, Completion: []stillhouse.Message{{Role: "assistant", Content: "2"}}, Reasoning: ptr("1+1=2"), ToolCalls: ptr("[]"),
 			FinishReason: "stop", PromptTokens: 11, CompletionTokens: 7, Model: "m", RequestKey: "k",
 			Refusal: ptr("no"), CachedTokens: ptr(int32(8)), ReasoningTokens: ptr(int32(3)), SystemFingerprint: ptr("fp_1"), System: ptr("Be brief."),
@@ -41,7 +41,7 @@ func sample(s stillhouse.Scored) stillhouse.Sample {
 	return stillhouse.Sample{Prompt: s.Prompt.Prompt, Completion: s.Completion, Tools: s.Tools, PromptID: s.ID, Sample: s.Candidate.Sample, Reward: s.Reward,
 		Reasoning: s.Reasoning, ToolCalls: s.ToolCalls, FinishReason: s.FinishReason, CompletionTokens: s.CompletionTokens, Model: s.Model,
 		RequestKey: s.RequestKey, Meta: s.Meta, Refusal: s.Refusal, LogProbs: s.LogProbs, ReasoningTokens: s.ReasoningTokens, System: s.System,
-		Conversation: s.Conversation}
+		Messages: s.Messages}
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -40,7 +40,7 @@ var promptFields = []arrow.Field{
 	optional("reference"),
 	text("source"),
 	optional("meta"),         // JSON
-	optional("conversation"), // JSON
+	optional("prompt_messages"), // JSON
 }
 
 var candidateFields = append(promptFields[:len(promptFields):len(promptFields)],
@@ -92,7 +92,7 @@ var (
 		{Name: "logprobs", Type: LogProbsType, Nullable: true},
 		optionalCount("reasoning_tokens"),
 		optional("system"),
-		optional("conversation"),
+		optional("prompt_messages"),
 	}, nil)
 )
 

@@ -55,7 +55,7 @@ func TestRequire(t *testing.T) {
 // TestSchemas fixes the columns: files of earlier versions are read by them, and so does TRL.
 func TestSchemas(t *testing.T) {
 	const (
-		prompt    = "prompt_id prompt tools? reference? source meta? conversation?"
+		prompt    = "prompt_id prompt tools? reference? source meta? prompt_messages?"
 		candidate = prompt + " sample completion reasoning? tool_calls? finish_reason prompt_tokens completion_tokens model request_key" +
 			" refusal? logprobs? cached_tokens? reasoning_tokens? system_fingerprint? system?"
 	)
@@ -64,7 +64,7 @@ func TestSchemas(t *testing.T) {
 		candidate:                    stillhouse.CandidateSchema,
 		candidate + " reward scores": stillhouse.ScoredSchema,
 		"prompt completion tools? prompt_id sample reward reasoning? tool_calls? finish_reason completion_tokens model request_key meta?" +
-			" refusal? logprobs? reasoning_tokens? system? conversation?": stillhouse.SampleSchema,
+			" refusal? logprobs? reasoning_tokens? system? prompt_messages?": stillhouse.SampleSchema,
 		prompt + " stage reason detail": stillhouse.DropSchema(stillhouse.PromptSchema),
 	} {
 		var got []string

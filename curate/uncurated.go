@@ -62,5 +62,5 @@ func SampleOf(c stillhouse.Candidate, reward float64) stillhouse.Sample {
 	return stillhouse.Sample{Prompt: c.Prompt.Prompt, Completion: c.Completion, Tools: c.Tools, PromptID: c.ID, Sample: c.Sample, Reward: reward,
 		Reasoning: c.Reasoning, ToolCalls: c.ToolCalls, FinishReason: c.FinishReason, CompletionTokens: c.CompletionTokens,
 		Model: c.Model, RequestKey: c.RequestKey, Meta: c.Meta, Refusal: c.Refusal, LogProbs: c.LogProbs, ReasoningTokens: c.ReasoningTokens,
-		System: c.System, Conversation: c.Conversation}
+		System: c.System, Messages: c.Messages}
 }

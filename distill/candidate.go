@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
+	"stillhouse/internal/conversation"
 )
 
 // appendCandidate appends to the columns of candidateColumns, in their order.
@@ -94,10 +95,10 @@ func (o *Options) asked(q *query, sample int) asked {
 	if !o.KeepSystem || x.system == "" {
 		return x
 	}
-	x.prompt.Prompt = conversation(x.system, q.prompt.Prompt)
-	if q.prompt.Conversation != nil {
-		if full, err := conversationWith(x.system, *q.prompt.Conversation); err == nil { // newQuery has read it
-			x.prompt.Conversation = &full
+	x.prompt.Prompt = conversation.WithSystem(x.system, q.prompt.Prompt)
+	if q.prompt.Messages != nil {
+		if full, err := conversation.FullWithSystem(x.system, *q.prompt.Messages); err == nil { // newQuery has read it
+			x.prompt.Messages = &full
 		}
 	}
 	x.system = ""
@@ -134,7 +135,7 @@ func (o *Options) withAsked(mem memory.Allocator, prompts arrow.RecordBatch, row
 	}
 	if o.KeepSystem {
 		put("prompt", func(b array.Builder, x asked) { appendMessages(b, x.prompt.Prompt) })
-		put("conversation", func(b array.Builder, x asked) { optional(b, x.prompt.Conversation) })
+		put("prompt_messages", func(b array.Builder, x asked) { optional(b, x.prompt.Messages) })
 	}
 	return columns, func() {
 		for _, c := range made {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/conversation"
 )
 
 type wireChoice struct {
@@ -65,7 +66,7 @@ func (c wireChoice) answer() (Answer, bool) {
 		return Answer{}, false
 	}
 	a := Answer{Content: content.text, Reasoning: first(m.ReasoningContent, m.Reasoning, &content.thinking), Refusal: first(m.Refusal, &content.refusal),
-		ToolCalls: toolCalls(m.ToolCalls, m.FunctionCall)}
+		ToolCalls: conversation.ToolCalls(m.ToolCalls, m.FunctionCall)}
 	if a.Reasoning == "" {
 		a.Reasoning = detailedReasoning(m.ReasoningDetails)
 	}

@@ -56,6 +56,9 @@ func (d *Distill) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
 	}
+	if d.Tools != nil && !in.HasField("tools") {
+		return nil, stillhouse.Invalidf("the prompts have no column \"tools\" for the tools of distill.tools: add one that is null, or take distill.tools out")
+	}
 	var fields []arrow.Field
 	for _, f := range in.Fields() {
 		fields = append(fields, arrow.Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable})

@@ -15,7 +15,7 @@ type Answer struct {
 	Content      string // the text, or the refusal where the endpoint puts that in a field of its own
 	Reasoning    string // reasoning_content, reasoning, or the parts of the content that are thinking
 	Refusal      string // the refusal, where it has a field of its own
-	ToolCalls    string // a JSON array in the form of toolCalls, "" for none
+	ToolCalls    string // a JSON array in the form of conversation.ToolCalls, "" for none
 	FinishReason string // "" where the endpoint gave none; length for all the words that endpoints have for it
 	LogProbs     []stillhouse.TokenLogProb
 	Model        string // as the endpoint calls what it served

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"stillhouse"
+	"stillhouse/internal/conversation"
 	"stillhouse/internal/options"
 )
 
@@ -37,7 +38,7 @@ func (o *Options) validateSystems() error {
 // brings its own or the run has none, or all of distill.systems where each sample takes the next.
 func (o *Options) systemsFor(p stillhouse.Prompt) []string {
 	switch {
-	case opensWithSystem(p):
+	case conversation.HasSystem(p.Prompt):
 		return []string{""}
 	case len(o.Systems) == 0:
 		return []string{o.System}
@@ -62,49 +63,16 @@ func drawSystem(seed int64, p stillhouse.Prompt, n int) int {
 	h := sha256.New()
 	h.Write([]byte("system"))
 	_ = binary.Write(h, binary.LittleEndian, seed)
-	_ = json.NewEncoder(h).Encode([]any{p.Prompt, p.Conversation, p.Tools})
+	_ = json.NewEncoder(h).Encode(p.Identity())
 	return int(binary.LittleEndian.Uint64(h.Sum(nil)) % uint64(n))
-}
-
-// opensWithSystem reports whether a prompt brings a system prompt of its own.
-func opensWithSystem(p stillhouse.Prompt) bool {
-	return len(p.Prompt) > 0 && (p.Prompt[0].Role == "system" || p.Prompt[0].Role == "developer")
 }
 
 // messagesWith are the messages that are sent: the prompt's, in full where they have more than role and content, with a
 // system prompt before them where there is one.
 func messagesWith(system string, p stillhouse.Prompt) (any, error) {
-	if p.Conversation == nil {
-		return conversation(system, p.Prompt), nil
+	if p.Messages == nil {
+		return conversation.WithSystem(system, p.Prompt), nil
 	}
-	full, err := conversationWith(system, *p.Conversation)
+	full, err := conversation.FullWithSystem(system, *p.Messages)
 	return json.RawMessage(full), err
-}
-
-// conversation puts a system prompt before messages that have none.
-func conversation(system string, ms []stillhouse.Message) []stillhouse.Message {
-	if system == "" || (len(ms) > 0 && (ms[0].Role == "system" || ms[0].Role == "developer")) {
-		return ms
-	}
-	return append([]stillhouse.Message{{Role: "system", Content: system}}, ms...)
-}
-
-// conversationWith is conversation for messages that are JSON. The messages stay the bytes that they are.
-func conversationWith(system, full string) (string, error) {
-	var list []json.RawMessage
-	if err := json.Unmarshal([]byte(full), &list); err != nil || len(list) == 0 {
-		return "", fmt.Errorf("the column conversation is not a JSON list of messages")
-	}
-	var first struct {
-		Role string `json:"role"`
-	}
-	if json.Unmarshal(list[0], &first) != nil || system == "" || first.Role == "system" || first.Role == "developer" {
-		return full, nil
-	}
-	head, err := marshal(stillhouse.Message{Role: "system", Content: system})
-	if err != nil {
-		return "", err
-	}
-	all, err := marshal(append([]json.RawMessage{head}, list...))
-	return string(all), err
 }

@@ -96,7 +96,11 @@ func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.
 	if p.Tools != nil {
 		o.Tools = json.RawMessage(*p.Tools)
 	}
-	text, err := a.model.tokenizer.Render(messages(p.Prompt), o)
+	ms, err := messagesOf(p)
+	if err != nil {
+		return nil, fmt.Errorf("prompt %q: %w", p.ID, err)
+	}
+	text, err := a.model.tokenizer.Render(ms, o)
 	if err != nil {
 		return nil, fmt.Errorf("prompt %q: %w", p.ID, err)
 	}
@@ -128,6 +132,17 @@ func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.
 func promptSeed(seed uint64, id string) uint64 {
 	h := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte(id), seed))
 	return binary.LittleEndian.Uint64(h[:])
+}
+
+// messagesOf are a prompt's messages as templates see them: in full where they have more than role and content.
+func messagesOf(p stillhouse.Prompt) (ms []chat.Message, err error) {
+	if p.Messages == nil {
+		return messages(p.Prompt), nil
+	}
+	if err := json.Unmarshal([]byte(*p.Messages), &ms); err != nil {
+		return nil, stillhouse.Permanentf("its prompt_messages cannot be read: %w", err)
+	}
+	return ms, nil
 }
 
 func messages(ms []stillhouse.Message) []chat.Message {

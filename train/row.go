@@ -77,6 +77,11 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 			return r, stillhouse.Invalidf("%s: one of prompt and completion is a string and the other is not: make both strings or both lists of messages", name)
 		}
 		r.Prompt, r.Completion = prompt, completion
+		if full, ok := unwrapped(get("prompt_messages")); !ok {
+			return r, stillhouse.Invalidf("%s: prompt_messages is a string that is not JSON", name)
+		} else if full != nil && !isString(prompt) { // the same messages, with their tool calls
+			r.Prompt = full
+		}
 	case talk != nil:
 		r.Messages = talk
 	case text != nil:
@@ -144,7 +149,7 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 
 // fieldNames are the columns that rows are made of.
 func fieldNames(textField string) []string {
-	return []string{"messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", "prompt_id", "sample", textField}
+	return []string{"messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", "prompt_messages", "prompt_id", "sample", textField}
 }
 
 // rows reads the rows of a batch. name says what to call the row at a place; it is used for rows that carry no name of

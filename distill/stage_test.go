@@ -56,8 +56,11 @@ func (l *leap) waits() []time.Duration {
 // newStage is a stage on a store of the test's own, or on the one that change names.
 func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) *Distill {
 	t.Helper()
-	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
+	d := &Distill{Options: Options{Model: "m", Samples: 4, MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
 		Identity: "test"}}
+	if teacher != nil {
+		d.Endpoint = teacher.URL()
+	}
 	for _, c := range change {
 		c(d)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 
 	"stillhouse"
 	"stillhouse/internal/options"
@@ -234,14 +236,24 @@ func (noLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("it refers to %s, which is not in it", url)
 }
 
-// plainSchemaError takes the compiler's made-up address out of an error.
+// plainSchemaError says in one line what is wrong with a schema: the compiler's own text is of several lines, and names an
+// address that is made up.
 func plainSchemaError(err error) error {
-	if err == nil {
+	var invalid *jsonschema.SchemaValidationError
+	var tree *jsonschema.ValidationError
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &invalid) && errors.As(invalid.Err, &tree):
+		for len(tree.Causes) > 0 {
+			tree = slices.MaxFunc(tree.Causes, func(a, b *jsonschema.ValidationError) int {
+				return len(a.InstanceLocation) - len(b.InstanceLocation)
+			})
+		}
+		at := "/" + strings.Join(tree.InstanceLocation, "/")
+		return fmt.Errorf("at %s: %s", at, tree.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
 	}
-	text := schemaAddress.ReplaceAllString(err.Error(), "")
-	text = strings.TrimPrefix(text, `"" is not valid against metaschema: `)
-	return errors.New(strings.Join(strings.Fields(text), " "))
+	return errors.New(strings.Join(strings.Fields(schemaAddress.ReplaceAllString(err.Error(), "")), " "))
 }
 
 var schemaAddress = regexp.MustCompile(`file://[^"' ]*schema\.json#?`)

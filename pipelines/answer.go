@@ -15,6 +15,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/conversation"
 	"stillhouse/internal/student"
 )
 
@@ -139,7 +140,7 @@ func messagesOf(p stillhouse.Prompt) (ms []chat.Message, err error) {
 	if p.Messages == nil {
 		return messages(p.Prompt), nil
 	}
-	if err := json.Unmarshal([]byte(*p.Messages), &ms); err != nil {
+	if err := json.Unmarshal(conversation.ForTemplates(json.RawMessage(*p.Messages)), &ms); err != nil {
 		return nil, stillhouse.Permanentf("its prompt_messages cannot be read: %w", err)
 	}
 	return ms, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
+	messageform "stillhouse/internal/conversation"
 	"stillhouse/internal/rowfile"
 )
 
@@ -80,7 +81,7 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 		if full, ok := unwrapped(get("prompt_messages")); !ok {
 			return r, stillhouse.Invalidf("%s: prompt_messages is a string that is not JSON", name)
 		} else if full != nil && !isString(prompt) { // the same messages, with their tool calls
-			r.Prompt = full
+			r.Prompt = messageform.ForTemplates(full)
 		}
 	case talk != nil:
 		r.Messages = talk
@@ -140,7 +141,7 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 		if calls, ok = unwrapped(calls); !ok || calls == nil {
 			return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
 		}
-		last["tool_calls"] = calls
+		last["tool_calls"] = messageform.CallsForTemplates(calls)
 	}
 	var err error
 	r.Completion, err = json.Marshal(list)

@@ -26,9 +26,9 @@ type Options struct {
 	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens an answer may have; 0 leaves it to the endpoint. Raising it asks only truncated answers again."`
 	Stop        []string       `yaml:"stop" json:"stop" doc:"Texts at which an answer ends."`
 	Seed        *int64         `yaml:"seed" json:"seed" doc:"Every sample of every prompt is asked with a seed of its own that follows from this one; a negative number sends no seeds."`
-	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is sent to the teacher and left out of the rows."`
+	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is told in the column system and left out of the prompt."`
 	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
-	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take."`
+	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take; of one that is streamed, how long nothing of its answer may come."`
 	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"Requests at a time."`
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`

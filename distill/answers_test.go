@@ -2,6 +2,9 @@ package distill
 
 import (
 	"encoding/json"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,4 +203,22 @@ func TestReasoningTags(t *testing.T) {
 	teacher := testkit.StartTeacher(t, rich())
 	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.ReasoningTags = 1, []string{"<think>", "</think>"} })
 	assert.Contains(t, *mustRun(t, d, questions(1)).Rows[0].Reasoning, "Let me think", "a field of its own wins")
+}
+
+// docs/distill.md says what every column of an answer is, and what every key of the config that is sent becomes.
+func TestAnswersAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/distill.md")
+	require.NoError(t, err)
+	for _, f := range candidateColumns {
+		if f.Name != "sample" {
+			assert.Contains(t, string(page), "`"+f.Name+"`", "column")
+		}
+	}
+	for _, key := range ours {
+		for name := range strings.SplitSeq(key, " or ") {
+			if name, ok := strings.CutPrefix(name, "distill."); ok && !slices.Contains([]string{"model", "samples"}, name) {
+				assert.Contains(t, string(page), "`"+name+"`", "key")
+			}
+		}
+	}
 }

@@ -3,11 +3,14 @@ package distill
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -221,4 +224,27 @@ func TestAnswersAreDocumented(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The stage keeps its contract when it writes into the columns of the prompts, and when answers are streamed.
+func TestConformsWithEverything(t *testing.T) {
+	teacher := testkit.StartTeacher(t, rich())
+	store := filepath.Join(t.TempDir(), "conform.db")
+	testkit.Conform(t, testkit.Case{
+		New: func() stillhouse.Stage {
+			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, Store: store, Stream: true, LogProbs: true, Systems: personas,
+				SystemBy: SystemBySample, KeepSystem: true, Tools: &Document{JSON: json.RawMessage(aTool)}, ReasoningTags: []string{"<think>", "</think>"},
+				ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}
+		},
+		Join: func(s stillhouse.Stage) {
+			d := s.(*Distill)
+			d.clock, d.draw = newLeap(), func() float64 { return 0.5 }
+			t.Cleanup(func() { assert.NoError(t, d.Close()) })
+		},
+		Input:    func(mem memory.Allocator) arrow.RecordBatch { return stillhouse.PromptBatch(mem, questions(5)) },
+		Needs:    []string{"prompt_id", "prompt", "tools"},
+		Output:   stillhouse.CandidateSchema,
+		BadInput: []*arrow.Schema{stillhouse.CandidateSchema, arrow.NewSchema(nil, nil)},
+		Account:  &stillhouse.Account{In: 20, Kept: 20},
+	})
 }

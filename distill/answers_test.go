@@ -232,9 +232,9 @@ func TestConformsWithEverything(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "conform.db")
 	testkit.Conform(t, testkit.Case{
 		New: func() stillhouse.Stage {
-			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, Store: store, Stream: true, LogProbs: true, Systems: personas,
-				SystemBy: SystemBySample, KeepSystem: true, Tools: &Document{JSON: json.RawMessage(aTool)}, ReasoningTags: []string{"<think>", "</think>"},
-				ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}
+			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, Store: store, AnswerOptions: AnswerOptions{
+				Stream: true, LogProbs: true, Systems: personas, SystemBy: SystemBySample, KeepSystem: true, Tools: &Document{JSON: json.RawMessage(aTool)},
+				ReasoningTags: []string{"<think>", "</think>"}, ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}}
 		},
 		Join: func(s stillhouse.Stage) {
 			d := s.(*Distill)

@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"net"
 	"net/url"
-	"os"
-	"slices"
 	"sort"
 	"strings"
 	"time"
 
-	"stillhouse"
 	"stillhouse/internal/options"
 )
 
@@ -29,26 +26,15 @@ type Options struct {
 	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is told in the column system and left out of the prompt."`
 	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
 	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take; of one that is streamed, how long nothing of its answer may come."`
-	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"Requests at a time."`
+	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time to one endpoint; how many it takes is found below that. By default 256, 64 for an endpoint on this machine, 16 for the embedded one."`
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
 
-	Systems           []string        `yaml:"systems,omitempty" json:"systems,omitempty" doc:"Several system prompts, or personas, instead of one: which is asked with is drawn by the seed, told in the column system, and the same in every run."`
-	SystemBy          string          `yaml:"system_by" json:"system_by" doc:"prompt asks all samples of a prompt with one of systems, so that servers can share work among them; sample has the samples of a prompt take them by turns."`
-	KeepSystem        bool            `yaml:"keep_system" json:"keep_system" doc:"Puts the system prompt that was sent into the row's prompt, so that the student is trained with it, instead of into the column system."`
-	Tools             *Document       `yaml:"tools,omitempty" json:"tools,omitempty" doc:"The tools that the teacher may call where a prompt brings none of its own: a list as in OpenAI's API, or the path of a JSON file that holds it. They are in the column tools."`
-	ToolChoice        any             `yaml:"tool_choice,omitempty" json:"tool_choice,omitempty" doc:"auto, none, required, or {type: function, function: {name: NAME}}; sent with tools only."`
-	ParallelToolCalls *bool           `yaml:"parallel_tool_calls,omitempty" json:"parallel_tool_calls,omitempty" doc:"Whether an answer may hold several calls; sent with tools only."`
-	ResponseFormat    *ResponseFormat `yaml:"response_format,omitempty" json:"response_format,omitempty" doc:"Makes the teacher answer in JSON, where the server knows how."`
-	LogProbs          bool            `yaml:"logprobs" json:"logprobs" doc:"Asks for the log-probability of every token of an answer, which go into the column logprobs."`
-	TopLogProbs       int             `yaml:"top_logprobs" json:"top_logprobs" doc:"And for those of so many of the likeliest tokens at each place, 0 to 20; needs logprobs."`
-	ReasoningEffort   string          `yaml:"reasoning_effort" json:"reasoning_effort" doc:"How much a reasoning model thinks, in the endpoint's words, such as low, medium or high."`
-	PresencePenalty   *float64        `yaml:"presence_penalty" json:"presence_penalty" doc:"-2 to 2, above 0 for new subjects; sent only when set."`
-	FrequencyPenalty  *float64        `yaml:"frequency_penalty" json:"frequency_penalty" doc:"-2 to 2, above 0 against repetition; sent only when set."`
-	ReasoningTags     []string        `yaml:"reasoning_tags,omitempty" json:"reasoning_tags,omitempty" doc:"Two texts, such as <think> and </think>, between which an answer has its reasoning where the endpoint leaves it in the text: it goes into the column reasoning."`
-	Stream            bool            `yaml:"stream" json:"stream" doc:"Has answers come piece by piece, for endpoints that cut a connection on which long nothing comes; timeout then is how long nothing of an answer may come. The rows are the same."`
-	StreamUsage       *bool           `yaml:"stream_usage" json:"stream_usage" doc:"Asks for the token counts at a stream's end; false is for endpoints that refuse stream_options."`
+	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
+	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
+
+	AnswerOptions `yaml:",inline"`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -68,7 +54,12 @@ func (o *Options) EnsureDefaults() {
 		o.Timeout = 10 * time.Minute
 	}
 	if o.Concurrency == 0 {
-		o.Concurrency = 16
+		o.Concurrency = defaultConcurrency
+		if o.Endpoint == Embedded {
+			o.Concurrency = embeddedConcurrency
+		} else if loopback(o.Endpoint) {
+			o.Concurrency = loopbackConcurrency
+		}
 	}
 	if o.MaxRetries == nil {
 		o.MaxRetries = new(6)
@@ -76,15 +67,10 @@ func (o *Options) EnsureDefaults() {
 	if o.GiveUpAfter == 0 {
 		o.GiveUpAfter = 10 * time.Minute
 	}
-	if o.SystemBy == "" {
-		o.SystemBy = SystemByPrompt
-	}
-	if o.StreamUsage == nil {
-		o.StreamUsage = new(true)
-	}
+	o.AnswerOptions.ensureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if o.loopback() || o.Endpoint == Embedded {
+		if loopback(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -121,7 +107,7 @@ func (o *Options) Validate() error {
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
-	for _, validate := range []func() error{o.validateAnswer, o.validateSystems, o.validateStructure} {
+	for _, validate := range []func() error{o.validateLanes, o.AnswerOptions.validate, o.validateSystems, o.validateStructure} {
 		if err := validate(); err != nil {
 			return err
 		}
@@ -129,23 +115,12 @@ func (o *Options) Validate() error {
 	return o.validateExtra()
 }
 
-// validateAnswer checks what is asked of an answer beside its text.
-func (o *Options) validateAnswer() error {
-	penalty := func(v *float64) bool { return v == nil || *v >= -2 && *v <= 2 }
-	switch {
-	case o.TopLogProbs < 0 || o.TopLogProbs > 20:
-		return options.Wrongf("top_logprobs", "is %d: it must be 0 to 20", o.TopLogProbs)
-	case o.TopLogProbs > 0 && !o.LogProbs:
-		return options.Wrongf("top_logprobs", "is %d, and logprobs is false: write logprobs: true", o.TopLogProbs)
-	case !penalty(o.PresencePenalty):
-		return options.Wrongf("presence_penalty", "is %v: it must be -2 to 2", *o.PresencePenalty)
-	case !penalty(o.FrequencyPenalty):
-		return options.Wrongf("frequency_penalty", "is %v: it must be -2 to 2", *o.FrequencyPenalty)
-	case len(o.ReasoningTags) != 0 && (len(o.ReasoningTags) != 2 || slices.Contains(o.ReasoningTags, "") || o.ReasoningTags[0] == o.ReasoningTags[1]):
-		return options.Wrongf("reasoning_tags", `is %q: it must be two texts that differ, such as ["<think>", "</think>"]`, o.ReasoningTags)
-	}
-	return nil
-}
+// How many requests at a time the defaults let an endpoint have at most.
+const (
+	defaultConcurrency  = 256
+	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
+	embeddedConcurrency = 16
+)
 
 const (
 	maxSamples     = 1024
@@ -160,7 +135,11 @@ func (o *Options) validateEndpoint() error {
 	if o.Endpoint == Embedded {
 		return nil
 	}
-	u, err := url.Parse(o.Endpoint)
+	return validateURL(o.Endpoint)
+}
+
+func validateURL(endpoint string) error {
+	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return options.Wrongf("endpoint", "is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
@@ -199,27 +178,24 @@ func (o *Options) validateExtra() error {
 	return nil
 }
 
-// APIKey reads the key from the environment. It is empty where none is sent. A variable that should be there and is
-// not is an error that names it.
+// APIKey reads the keys of all endpoints from the environment and returns that of the first. It is empty where none is
+// sent. A variable that should be there and is not is an error that names it.
 func (o Options) APIKey() (string, error) {
 	o.EnsureDefaults()
-	name := *o.APIKeyEnv
-	if name == "" {
-		return "", nil
+	keys := make([]string, 0, 1+len(o.Endpoints))
+	for _, e := range o.lanes() {
+		key, err := e.key()
+		if err != nil {
+			return "", err
+		}
+		keys = append(keys, key)
 	}
-	key := strings.TrimSpace(os.Getenv(name))
-	if key == "" {
-		return "", stillhouse.Invalidf("no API key: the environment variable %s is not set; set it, name another in distill.api_key_env, or write api_key_env: \"\" if the endpoint %s needs none", name, o.Endpoint)
-	}
-	if strings.ContainsAny(key, "\r\n") {
-		return "", stillhouse.Invalidf("the API key in the environment variable %s has a line break in it: set it to the key alone", name)
-	}
-	return key, nil
+	return keys[0], nil
 }
 
-// loopback reports whether the endpoint is on this machine.
-func (o *Options) loopback() bool {
-	u, err := url.Parse(o.Endpoint)
+// loopback reports whether an endpoint is on this machine.
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
 	if err != nil {
 		return false
 	}

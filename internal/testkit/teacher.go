@@ -38,6 +38,8 @@ type Teacher struct {
 	RefuseN bool
 	// ReasoningField names the field that Choice.Reasoning goes into; by default reasoning_content.
 	ReasoningField string
+	// Headers sets headers of an answer; may be nil. It is called by one goroutine at a time.
+	Headers func(Call, http.Header)
 	// NoUsage leaves the usage out of answers.
 	NoUsage bool
 	// Usage is put into the usage of answers beside the counts, such as prompt_tokens_details.
@@ -251,6 +253,7 @@ func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := t.answer(call)
+	t.headers(call, w.Header())
 	if call.Stream {
 		if t.stream(r.Context(), w, call, answer, fault) {
 			t.book(call, func(b *Book) { b.Answered++ })
@@ -285,6 +288,14 @@ func (t *Teacher) arrive(c Call) (Call, *Fault) {
 		return c, nil
 	}
 	return c, t.Fault(c)
+}
+
+func (t *Teacher) headers(c Call, h http.Header) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.Headers != nil {
+		t.Headers(c, h)
+	}
 }
 
 func (t *Teacher) leave() {

@@ -39,7 +39,7 @@ var promptFields = []arrow.Field{
 	optional("tools"), // JSON
 	optional("reference"),
 	text("source"),
-	optional("meta"),         // JSON
+	optional("meta"),            // JSON
 	optional("prompt_messages"), // JSON
 }
 

@@ -209,7 +209,8 @@ func (p *purse) inFlight() int {
 
 // paid is what a reply is paid for with. Where the endpoint does not say how many tokens it counted, four bytes are one.
 func paid(r *reply, request []byte) Counters {
-	c := Counters{Answered: 1, PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens, CompletionTokens: r.completionTokens}
+	c := Counters{Answered: 1, PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens,
+		CompletionTokens: r.completionTokens, ReasoningTokens: r.reasoningTokens}
 	if c.PromptTokens == 0 {
 		c.PromptTokens = int64(len(request)+3) / 4
 	}

@@ -67,8 +67,11 @@ var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSche
 
 // Schema is that of the input with the columns of a candidate after it.
 func (d *Distill) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt", "tools", "reference", "source", "meta"); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
+	}
+	if d.Tools != nil && !in.HasField("tools") {
+		return nil, stillhouse.Invalidf("the prompts have no column \"tools\" for the tools of distill.tools: add one that is null, or take distill.tools out")
 	}
 	var fields []arrow.Field
 	for _, f := range in.Fields() {
@@ -99,6 +102,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	o := d.Options
 	o.EnsureDefaults()
 	if err := options.Under("distill", o.Validate()); err != nil {
+		return nil, err
+	}
+	if err := options.Under("distill", o.ReadFiles()); err != nil {
 		return nil, err
 	}
 	if o.Endpoint == Embedded {
@@ -307,7 +313,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			out.Accept(n)
 		}
 	}
-	return d.emit(batch, prompts, queries, outcomes, out)
+	return d.emit(&a.opts, batch, prompts, queries, outcomes, out)
 }
 
 // prompt asks for the answers to one prompt.
@@ -327,16 +333,18 @@ func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n 
 }
 
 // emit puts the outcomes in order.
-func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
+func (d *Distill) emit(o *Options, batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
 	mem := out.Allocator()
 	b := array.NewRecordBuilder(mem, arrow.NewSchema(candidateColumns, nil))
 	defer b.Release()
 	var at []int
+	var sent []asked
 	for i := range prompts {
-		for s, o := range outcomes[i] {
-			if o.answered() {
+		for s, x := range outcomes[i] {
+			if x.answered() {
 				at = append(at, i)
-				appendCandidate(b, s, o.answer, queries[i].keys[s])
+				sent = append(sent, o.asked(queries[i], s))
+				appendCandidate(b, s, o.shape(x.answer), queries[i].keys[s], sent[len(sent)-1].system)
 			}
 		}
 	}
@@ -351,7 +359,9 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	defer repeated.Release()
 	answers := b.NewRecordBatch()
 	defer answers.Release()
-	columns := append(append([]arrow.Array{}, repeated.Columns()...), answers.Columns()...)
+	columns, release := o.withAsked(mem, repeated, sent)
+	defer release()
+	columns = append(columns, answers.Columns()...)
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
 		return err
 	}
@@ -383,33 +393,6 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 		}
 	}
 	return nil
-}
-
-// appendCandidate appends to the columns of candidateColumns, in their order.
-func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key) {
-	text := func(i int, v string) { b.Field(i).(*array.StringBuilder).Append(v) }
-	optional := func(i int, v string) {
-		if v == "" {
-			b.Field(i).(*array.StringBuilder).AppendNull()
-			return
-		}
-		text(i, v)
-	}
-	count := func(i, v int) { b.Field(i).(*array.Int32Builder).Append(int32(v)) }
-	count(0, sample)
-	completion := b.Field(1).(*array.ListBuilder)
-	completion.Append(true)
-	message := completion.ValueBuilder().(*array.StructBuilder)
-	message.Append(true)
-	message.FieldBuilder(0).(*array.StringBuilder).Append("assistant")
-	message.FieldBuilder(1).(*array.StringBuilder).Append(a.Content)
-	optional(2, a.Reasoning)
-	optional(3, a.ToolCalls)
-	text(4, a.FinishReason)
-	count(5, a.PromptTokens)
-	count(6, a.CompletionTokens)
-	text(7, a.Model)
-	text(8, key.String())
 }
 
 // String keeps %v from printing the stage's insides.

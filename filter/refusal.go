@@ -10,8 +10,9 @@ import (
 	"stillhouse/internal/options"
 )
 
-// Refusal drops answers in which the teacher declines to answer, in English. The patterns look at how the answer
-// begins, so that text which quotes or mentions such words is kept.
+// Refusal drops answers in which the teacher declines to answer: those that the endpoint itself marks as refusals, in
+// any language, and those that read like one in English. The patterns look at how the answer begins, so that text which
+// quotes or mentions such words is kept.
 type Refusal struct {
 	Patterns []string `yaml:"patterns,omitempty" json:"patterns,omitempty" doc:"More regular expressions (RE2, case ignored) that mark a refusal; they are looked for anywhere in the answer."`
 }
@@ -57,6 +58,9 @@ type refusalRule struct {
 }
 
 func (r refusalRule) Judge(row stillhouse.Sample) (string, bool) {
+	if row.Refusal != nil && *row.Refusal != "" {
+		return fmt.Sprintf("the endpoint marks it as a refusal: %q", cut(*row.Refusal, 80)), true
+	}
 	text := row.Text()
 	if found := refuses(text); found != "" {
 		return fmt.Sprintf("begins with %q", found), true

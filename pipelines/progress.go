@@ -134,7 +134,7 @@ func (w *watcher) fields(now time.Time, s distill.Status) []any {
 	f := []any{"step", "distill", "done", w.bar.n.Load(), "total", w.bar.total, "seconds", now.Sub(w.bar.start).Seconds(), "prompts", s.Prompts,
 		"requests", s.Requests, "requests_per_s", math.Round(100*w.rate) / 100, "in_flight", s.InFlight, "concurrency", s.Concurrency,
 		"answers", s.Asked, "from_store", s.FromStore, "retries", s.Retries, "judged", s.Judged, "accepted", s.Accepted, "rows", s.Rows,
-		"prompt_tokens", s.PromptTokens, "cached_tokens", s.CachedTokens, "completion_tokens", s.CompletionTokens,
+		"prompt_tokens", s.PromptTokens, "cached_tokens", s.CachedTokens, "completion_tokens", s.CompletionTokens, "reasoning_tokens", s.ReasoningTokens,
 		"budget_spent", s.BudgetSpent, "target_reached", s.TargetReached}
 	if w.options.Prices.Known() {
 		f = append(f, "cost_dollars", s.Cost)

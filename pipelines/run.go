@@ -101,6 +101,9 @@ func (c *Config) earlier() map[string]string {
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
 func (c *Config) Check(ctx context.Context) error {
+	if err := options.Under("distill", c.Distill.ReadFiles()); err != nil {
+		return err
+	}
 	score, choose := c.Curate.Stages()
 	stages := []stillhouse.Stage{&distill.Distill{Options: c.Distill}, score, choose, &filter.Filter{Rules: c.Filter}}
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {

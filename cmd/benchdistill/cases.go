@@ -46,7 +46,7 @@ type job struct {
 
 // An engine is a program that asks a teacher.
 type engine interface {
-	name() string // of its folder
+	name() string                            // of its folder
 	command(job) ([]string, []string, error) // and its environment
 	answers(job) (answers, error)
 }

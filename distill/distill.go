@@ -154,6 +154,20 @@ func (d *Distill) OnWait(do func(Wait)) {
 	d.notify = do
 }
 
+// Workers is how many shards of so many prompts are to be worked on at a time: enough that the slowest requests of some
+// do not leave the endpoints idle, which can have four times as many as they take wait in line, and no more than 32,768
+// answers at a time where fewer shards do.
+func (d *Distill) Workers(prompts int) int {
+	o := d.Options
+	o.EnsureDefaults()
+	most := 0
+	for _, e := range o.lanes() {
+		most += e.Concurrency
+	}
+	prompts = max(1, prompts)
+	return max(2, 1+4*most/prompts, min(8, 32768/(prompts*d.Fanout())))
+}
+
 // Speed says how fast the endpoints are asked now.
 func (d *Distill) Speed() Speed {
 	d.mu.Lock()

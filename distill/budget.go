@@ -200,13 +200,6 @@ func (p *purse) settle(h hold, bytes int, paid Counters) error {
 	return err
 }
 
-// inFlight is how many requests are on their way.
-func (p *purse) inFlight() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.flying
-}
-
 // paid is what a reply is paid for with. Where the endpoint does not say how many tokens it counted, four bytes are one.
 func paid(r *reply, request []byte) Counters {
 	c := Counters{Answered: 1, PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens,

@@ -166,12 +166,8 @@ func (d *Distill) OnWait(do func(Wait)) {
 func (d *Distill) Workers(prompts int) int {
 	o := d.Options
 	o.EnsureDefaults()
-	most := 0
-	for _, e := range o.lanes() {
-		most += e.Concurrency
-	}
 	prompts = max(1, prompts)
-	return max(2, 1+4*most/prompts, min(8, 32768/(prompts*d.Fanout())))
+	return max(2, 1+4*o.most()/prompts, min(8, 32768/(prompts*d.Fanout())))
 }
 
 // Speed says how fast the endpoints are asked now.
@@ -215,6 +211,9 @@ func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	defer d.mu.Unlock()
 	if made != nil {
 		d.made.before(*made, d.Fanout())
+		if d.asker != nil {
+			d.asker.patience.prompts(int(made.In) / d.Fanout())
+		}
 	}
 	if d.queue != nil {
 		d.queue.shard(shard, rows, made)
@@ -267,7 +266,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	queries := make([]*query, len(prompts))
 	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
-	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
+	g.SetLimit(4 * a.pool.most) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
@@ -281,7 +280,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
 				leave(outcomes[i], TargetReached, out.Tick)
 				a.tally.prompt(false, 0)
-				a.patience.prompt()
+				a.patience.prompts(1)
 				continue
 			}
 		}
@@ -318,7 +317,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 
 // prompt asks for the answers to one prompt.
 func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
-	defer a.patience.prompt()
+	defer a.patience.prompts(1)
 	q, err := newQuery(&a.opts, p)
 	if err != nil {
 		out := make([]outcome, a.opts.Samples.Max)

@@ -60,6 +60,14 @@ func (o *Options) lanes() []EndpointOptions {
 	return all
 }
 
+// most is how many requests all endpoints may have at a time.
+func (o *Options) most() (n int) {
+	for _, e := range o.lanes() {
+		n += e.Concurrency
+	}
+	return n
+}
+
 func (o *Options) validateLanes() error {
 	if err := options.Under("limits", o.Limits.Validate()); err != nil {
 		return err

@@ -54,6 +54,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 	stage.Expect(rows)
 	stage.Join(judge)
 	stage.Remember(book)
+	stage.OnWait(r.ui.waits)
 	t, err := traces.Start(ctx)
 	if err != nil { // what is worth more than its traces goes on without them
 		r.ui.say("no traces: %v", err)

@@ -115,6 +115,12 @@ func (w *watcher) brief(s distill.Status) string {
 		parts = append(parts, cost)
 	}
 	parts = append(parts, fmt.Sprintf("%d of %d in flight", s.InFlight, s.Concurrency))
+	if s.PerSecond > 0 {
+		parts = append(parts, fmt.Sprintf("%.3g/s allowed", s.PerSecond))
+	}
+	if w := s.Waiting; !w.Until.IsZero() {
+		parts = append(parts, fmt.Sprintf("waits until %s: %s", w.Until.Format(time.TimeOnly), w.Why))
+	}
 	if len(s.Retries) > 0 {
 		parts = append(parts, "sent again: "+reasons(s.Retries))
 	}
@@ -132,7 +138,7 @@ func dollars(x float64) string {
 // fields are the state for programs.
 func (w *watcher) fields(now time.Time, s distill.Status) []any {
 	f := []any{"step", "distill", "done", w.bar.n.Load(), "total", w.bar.total, "seconds", now.Sub(w.bar.start).Seconds(), "prompts", s.Prompts,
-		"requests", s.Requests, "requests_per_s", math.Round(100*w.rate) / 100, "in_flight", s.InFlight, "concurrency", s.Concurrency,
+		"requests", s.Requests, "requests_per_s", math.Round(100*w.rate) / 100, "in_flight", s.InFlight, "concurrency", s.Concurrency, "per_second_allowed", s.PerSecond,
 		"answers", s.Asked, "from_store", s.FromStore, "retries", s.Retries, "judged", s.Judged, "accepted", s.Accepted, "rows", s.Rows,
 		"prompt_tokens", s.PromptTokens, "cached_tokens", s.CachedTokens, "completion_tokens", s.CompletionTokens, "reasoning_tokens", s.ReasoningTokens,
 		"budget_spent", s.BudgetSpent, "target_reached", s.TargetReached}
@@ -165,6 +171,7 @@ func gauges(s distill.Status) []metrics.Gauge {
 		total("prompts_total", "Prompts decided.", float64(s.Prompts)),
 		now("requests_in_flight", "Requests on their way.", float64(s.InFlight)),
 		now("concurrency", "Requests that may be on their way.", float64(s.Concurrency)),
+		now("requests_per_second_allowed", "Requests a second that the endpoints' limits let through, as far as they are known; 0 for no limit.", s.PerSecond),
 		now("cost_dollars", "What the run has spent, by distill.prices.", s.Cost),
 	}
 	for _, kind := range slices.Sorted(maps.Keys(s.Retries)) {
@@ -173,6 +180,22 @@ func gauges(s distill.Status) []metrics.Gauge {
 		list = append(list, g)
 	}
 	return list
+}
+
+// waits says what nothing can be sent for, where no bar says so, and that it is over.
+func (u UI) waits(w distill.Wait) {
+	over := w.Until.IsZero()
+	switch {
+	case u.Log != nil && over:
+		u.Log.Info("waiting is over", "step", "distill")
+	case u.Log != nil:
+		u.Log.Warn("waiting", "step", "distill", "endpoint", w.Endpoint, "why", w.Why, "until", w.Until)
+	case u.Terminal:
+	case over:
+		u.say("%-8s goes on", "distill")
+	default:
+		u.say("%-8s waits until %s: %s", "distill", w.Until.Format(time.TimeOnly), w.Why)
+	}
 }
 
 // spent says why a run did not ask for everything.

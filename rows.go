@@ -1,7 +1,6 @@
 package stillhouse
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -23,6 +22,19 @@ type Prompt struct {
 	Reference *string
 	Source    string
 	Meta      *string // JSON
+
+	// Messages is the JSON list of the prompt's messages in full, where they have more than role and content: tool
+	// calls, tool_call_id, name. It is nil where Prompt says it all.
+	Messages *string
+}
+
+// Identity is what makes a prompt the prompt it is, as a value that marshals to JSON: its id is a hash of it where the
+// source names none.
+func (p Prompt) Identity() []any {
+	if p.Messages == nil {
+		return []any{p.Prompt, p.Tools}
+	}
+	return []any{p.Prompt, p.Tools, p.Messages}
 }
 
 // Candidate is a row of [CandidateSchema]: one of the K answers to a prompt; (ID, Sample) names it.
@@ -37,6 +49,13 @@ type Candidate struct {
 	CompletionTokens int32
 	Model            string
 	RequestKey       string
+
+	Refusal           *string // what the endpoint gave as a refusal, apart from the text; it is the completion where there is none
+	LogProbs          []TokenLogProb
+	CachedTokens      *int32 // of PromptTokens, those that the endpoint had in its cache; nil where it does not say
+	ReasoningTokens   *int32 // of CompletionTokens, those of the reasoning; nil where the endpoint does not say
+	SystemFingerprint *string
+	System            *string // the system prompt that was sent beside the prompt's own messages
 }
 
 // Text is the content of the completion's messages, joined by newlines.
@@ -81,6 +100,12 @@ type Sample struct {
 	Model            string
 	RequestKey       string
 	Meta             *string
+
+	Refusal         *string
+	LogProbs        []TokenLogProb
+	ReasoningTokens *int32
+	System          *string
+	Messages        *string
 }
 
 // Text is the content of the completion's messages, joined by newlines.
@@ -136,81 +161,6 @@ func SampleBatch(mem memory.Allocator, rows []Sample) arrow.RecordBatch {
 	return encode(mem, SampleSchema, rows, writeSample)
 }
 
-// Rows makes a batch of the rows of batch at the given places, in that order. All columns are carried over. A place
-// outside the batch is a panic.
-func Rows(mem memory.Allocator, batch arrow.RecordBatch, at []int) (arrow.RecordBatch, error) {
-	if len(at) == 0 {
-		return batch.NewSlice(0, 0), nil
-	}
-	var runs []arrow.RecordBatch // of rows that lie side by side
-	defer func() {
-		for _, r := range runs {
-			r.Release()
-		}
-	}()
-	for i := 0; i < len(at); {
-		j := i + 1
-		for j < len(at) && at[j] == at[j-1]+1 {
-			j++
-		}
-		runs = append(runs, batch.NewSlice(int64(at[i]), int64(at[j-1]+1)))
-		i = j
-	}
-	return Concat(mem, batch.Schema(), runs)
-}
-
-// Concat joins batches of one schema into one. No batches make a batch without rows.
-func Concat(mem memory.Allocator, schema *arrow.Schema, batches []arrow.RecordBatch) (arrow.RecordBatch, error) {
-	switch len(batches) {
-	case 0:
-		b := array.NewRecordBuilder(mem, schema)
-		defer b.Release()
-		return b.NewRecordBatch(), nil
-	case 1:
-		batches[0].Retain()
-		return batches[0], nil
-	}
-	var rows int64
-	for _, b := range batches {
-		rows += b.NumRows()
-	}
-	cols := make([]arrow.Array, schema.NumFields())
-	defer func() {
-		for _, c := range cols {
-			if c != nil {
-				c.Release()
-			}
-		}
-	}()
-	for i := range cols {
-		parts := make([]arrow.Array, len(batches))
-		for j, b := range batches {
-			parts[j] = b.Column(i)
-		}
-		var err error
-		if cols[i], err = array.Concatenate(parts, mem); err != nil {
-			return nil, fmt.Errorf("join column %q: %w", schema.Field(i).Name, err)
-		}
-	}
-	return array.NewRecordBatch(schema, cols, rows), nil
-}
-
-// withText makes a batch of schema: the columns of batch and, after them, one column of text for each value.
-func withText(mem memory.Allocator, batch arrow.RecordBatch, schema *arrow.Schema, values ...string) arrow.RecordBatch {
-	cols := append([]arrow.Array{}, batch.Columns()...)
-	for _, v := range values {
-		b := array.NewStringBuilder(mem)
-		for range batch.NumRows() {
-			b.Append(v)
-		}
-		c := b.NewArray()
-		b.Release()
-		defer c.Release()
-		cols = append(cols, c)
-	}
-	return array.NewRecordBatch(schema, cols, batch.NumRows())
-}
-
 // A reader hands out one row's values, column by column, by name.
 type reader struct {
 	cols map[string]arrow.Array
@@ -218,12 +168,14 @@ type reader struct {
 }
 
 func decode[T any](batch arrow.RecordBatch, want *arrow.Schema, read func(*reader) T) ([]T, error) {
-	if err := Require(batch.Schema(), want, names(want)...); err != nil {
+	if err := RequireRows(batch.Schema(), want); err != nil {
 		return nil, err
 	}
 	r := &reader{cols: make(map[string]arrow.Array, want.NumFields())}
 	for _, name := range names(want) {
-		r.cols[name] = batch.Column(batch.Schema().FieldIndices(name)[0])
+		if at := batch.Schema().FieldIndices(name); len(at) > 0 {
+			r.cols[name] = batch.Column(at[0])
+		}
 	}
 	out := make([]T, batch.NumRows())
 	for r.row = range out {
@@ -241,8 +193,8 @@ func (r *reader) text(name string) string {
 }
 
 func (r *reader) optional(name string) *string {
-	c := r.cols[name].(*array.String)
-	if c.IsNull(r.row) {
+	c, ok := r.cols[name].(*array.String)
+	if !ok || c.IsNull(r.row) {
 		return nil
 	}
 	v := clone(c.Value(r.row))
@@ -255,6 +207,15 @@ func (r *reader) count(name string) int32 {
 		return 0
 	}
 	return c.Value(r.row)
+}
+
+func (r *reader) optionalCount(name string) *int32 {
+	c, ok := r.cols[name].(*array.Int32)
+	if !ok || c.IsNull(r.row) {
+		return nil
+	}
+	v := c.Value(r.row)
+	return &v
 }
 
 func (r *reader) float(name string) float64 {
@@ -288,14 +249,17 @@ func clone(s string) string { return strings.Clone(s) }
 
 func readPrompt(r *reader) Prompt {
 	return Prompt{ID: r.text("prompt_id"), Prompt: r.messages("prompt"), Tools: r.optional("tools"),
-		Reference: r.optional("reference"), Source: r.text("source"), Meta: r.optional("meta")}
+		Reference: r.optional("reference"), Source: r.text("source"), Meta: r.optional("meta"),
+		Messages: r.optional("prompt_messages")}
 }
 
 func readCandidate(r *reader) Candidate {
 	return Candidate{Prompt: readPrompt(r), Sample: r.count("sample"), Completion: r.messages("completion"),
 		Reasoning: r.optional("reasoning"), ToolCalls: r.optional("tool_calls"), FinishReason: r.text("finish_reason"),
 		PromptTokens: r.count("prompt_tokens"), CompletionTokens: r.count("completion_tokens"),
-		Model: r.text("model"), RequestKey: r.text("request_key")}
+		Model: r.text("model"), RequestKey: r.text("request_key"), Refusal: r.optional("refusal"), LogProbs: r.logProbs("logprobs"),
+		CachedTokens: r.optionalCount("cached_tokens"), ReasoningTokens: r.optionalCount("reasoning_tokens"),
+		SystemFingerprint: r.optional("system_fingerprint"), System: r.optional("system")}
 }
 
 func readScored(r *reader) Scored {
@@ -312,7 +276,8 @@ func readSample(r *reader) Sample {
 	return Sample{Prompt: r.messages("prompt"), Completion: r.messages("completion"), Tools: r.optional("tools"),
 		PromptID: r.text("prompt_id"), Sample: r.count("sample"), Reward: r.float("reward"), Reasoning: r.optional("reasoning"),
 		ToolCalls: r.optional("tool_calls"), FinishReason: r.text("finish_reason"), CompletionTokens: r.count("completion_tokens"),
-		Model: r.text("model"), RequestKey: r.text("request_key"), Meta: r.optional("meta")}
+		Model: r.text("model"), RequestKey: r.text("request_key"), Meta: r.optional("meta"), Refusal: r.optional("refusal"), LogProbs: r.logProbs("logprobs"),
+		ReasoningTokens: r.optionalCount("reasoning_tokens"), System: r.optional("system"), Messages: r.optional("prompt_messages")}
 }
 
 // A writer appends one row's values in the order of the schema's columns.
@@ -348,6 +313,14 @@ func (w *writer) optional(v *string) {
 
 func (w *writer) count(v int32) { w.next().(*array.Int32Builder).Append(v) }
 
+func (w *writer) optionalCount(v *int32) {
+	if b := w.next().(*array.Int32Builder); v == nil {
+		b.AppendNull()
+	} else {
+		b.Append(*v)
+	}
+}
+
 func (w *writer) float(v float64) { w.next().(*array.Float64Builder).Append(v) }
 
 func (w *writer) messages(ms []Message) {
@@ -368,6 +341,7 @@ func writePrompt(w *writer, p Prompt) {
 	w.optional(p.Reference)
 	w.text(p.Source)
 	w.optional(p.Meta)
+	w.optional(p.Messages)
 }
 
 func writeCandidate(w *writer, c Candidate) {
@@ -381,6 +355,12 @@ func writeCandidate(w *writer, c Candidate) {
 	w.count(c.CompletionTokens)
 	w.text(c.Model)
 	w.text(c.RequestKey)
+	w.optional(c.Refusal)
+	w.logProbs(c.LogProbs)
+	w.optionalCount(c.CachedTokens)
+	w.optionalCount(c.ReasoningTokens)
+	w.optional(c.SystemFingerprint)
+	w.optional(c.System)
 }
 
 func writeScored(w *writer, s Scored) {
@@ -412,4 +392,9 @@ func writeSample(w *writer, s Sample) {
 	w.text(s.Model)
 	w.text(s.RequestKey)
 	w.optional(s.Meta)
+	w.optional(s.Refusal)
+	w.logProbs(s.LogProbs)
+	w.optionalCount(s.ReasoningTokens)
+	w.optional(s.System)
+	w.optional(s.Messages)
 }

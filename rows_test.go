@@ -20,23 +20,28 @@ func examples() (out []stillhouse.Scored) {
 	full := stillhouse.Scored{
 		Candidate: stillhouse.Candidate{
 			Prompt: stillhouse.Prompt{ID: "p1", Prompt: []stillhouse.Message{{Role: "system", Content: "Be kind."}, {Role: "user", Content: "1+1?"}},
-				Tools: ptr(`[{"name":"add"}]`), Reference: ptr("2"), Source: "gsm8k", Meta: ptr(`{"a":1}`)},
+				Tools: ptr(`[{"name":"add"}]`), Reference: ptr("2"), Source: "gsm8k", Meta: ptr(`{"a":1}`),
+				Messages: ptr(`[{"role":"user","content":"1+1?"}]`)},
 			Sample: 3, Completion: []stillhouse.Message{{Role: "assistant", Content: "2"}}, Reasoning: ptr("1+1=2"), ToolCalls: ptr("[]"),
-			FinishReason: "stop", PromptTokens: 11, CompletionTokens: 7, Model: "m", RequestKey: "k"},
+			FinishReason: "stop", PromptTokens: 11, CompletionTokens: 7, Model: "m", RequestKey: "k",
+			Refusal: ptr("no"), CachedTokens: ptr(int32(8)), ReasoningTokens: ptr(int32(3)), SystemFingerprint: ptr("fp_1"), System: ptr("Be brief."),
+			LogProbs: []stillhouse.TokenLogProb{{Token: "2", LogProb: -0.5, Top: []stillhouse.AlternativeToken{{Token: "2", LogProb: -0.5}, {Token: "two", LogProb: -1}}},
+				{Token: ".", LogProb: -2}}},
 		Reward: 1.5, Scores: []stillhouse.Score{{Name: "math", Score: 1, Verdict: stillhouse.Right, Evidence: "2 = 2"}, {Name: "length", Score: -0.5, Verdict: stillhouse.Wrong}},
 	}
 	empty := stillhouse.Scored{Candidate: stillhouse.Candidate{Prompt: stillhouse.Prompt{Prompt: []stillhouse.Message{}}, Completion: []stillhouse.Message{}}}
 	odd := empty
 	odd.ID, odd.Reference, odd.Reasoning = "ü\x00\n", ptr(""), ptr("")
 	odd.Prompt.Prompt = []stillhouse.Message{{}, {Role: "user", Content: strings.Repeat("long ", 3000)}}
-	odd.Sample, odd.Reward = -1, 1e300
+	odd.Sample, odd.Reward, odd.CachedTokens, odd.LogProbs = -1, 1e300, ptr(int32(0)), []stillhouse.TokenLogProb{}
 	return []stillhouse.Scored{full, empty, odd, full, empty}
 }
 
 func sample(s stillhouse.Scored) stillhouse.Sample {
 	return stillhouse.Sample{Prompt: s.Prompt.Prompt, Completion: s.Completion, Tools: s.Tools, PromptID: s.ID, Sample: s.Candidate.Sample, Reward: s.Reward,
 		Reasoning: s.Reasoning, ToolCalls: s.ToolCalls, FinishReason: s.FinishReason, CompletionTokens: s.CompletionTokens, Model: s.Model,
-		RequestKey: s.RequestKey, Meta: s.Meta}
+		RequestKey: s.RequestKey, Meta: s.Meta, Refusal: s.Refusal, LogProbs: s.LogProbs, ReasoningTokens: s.ReasoningTokens, System: s.System,
+		Messages: s.Messages}
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -29,13 +29,18 @@ func count(name string) arrow.Field {
 	return arrow.Field{Name: name, Type: arrow.PrimitiveTypes.Int32}
 }
 
+func optionalCount(name string) arrow.Field {
+	return arrow.Field{Name: name, Type: arrow.PrimitiveTypes.Int32, Nullable: true}
+}
+
 var promptFields = []arrow.Field{
 	text("prompt_id"),
 	{Name: "prompt", Type: ConversationType},
 	optional("tools"), // JSON
 	optional("reference"),
 	text("source"),
-	optional("meta"), // JSON
+	optional("meta"),            // JSON
+	optional("prompt_messages"), // JSON
 }
 
 var candidateFields = append(promptFields[:len(promptFields):len(promptFields)],
@@ -48,6 +53,12 @@ var candidateFields = append(promptFields[:len(promptFields):len(promptFields)],
 	count("completion_tokens"),
 	text("model"),
 	text("request_key"),
+	optional("refusal"),
+	arrow.Field{Name: "logprobs", Type: LogProbsType, Nullable: true},
+	optionalCount("cached_tokens"),
+	optionalCount("reasoning_tokens"),
+	optional("system_fingerprint"),
+	optional("system"),
 )
 
 var scoredFields = append(candidateFields[:len(candidateFields):len(candidateFields)],
@@ -77,6 +88,11 @@ var (
 		text("model"),
 		text("request_key"),
 		optional("meta"),
+		optional("refusal"),
+		{Name: "logprobs", Type: LogProbsType, Nullable: true},
+		optionalCount("reasoning_tokens"),
+		optional("system"),
+		optional("prompt_messages"),
 	}, nil)
 )
 
@@ -101,6 +117,29 @@ func Require(in, want *arrow.Schema, columns ...string) error {
 		}
 	}
 	return nil
+}
+
+// Needed are the columns that rows of a schema must have to be read: those that cannot be null. What can be null may be
+// missing, as it is in the files of earlier versions, and is null then.
+func Needed(s *arrow.Schema) (columns []string) {
+	for _, f := range s.Fields() {
+		if !f.Nullable {
+			columns = append(columns, f.Name)
+		}
+	}
+	return columns
+}
+
+// RequireRows is an error that names the first of the columns of want that in lacks though they are needed, or has with
+// another type.
+func RequireRows(in, want *arrow.Schema) error {
+	columns := Needed(want)
+	for _, f := range want.Fields() {
+		if f.Nullable && in.HasField(f.Name) {
+			columns = append(columns, f.Name)
+		}
+	}
+	return Require(in, want, columns...)
 }
 
 // sameType compares types as values are read: the names and nullability that files give to list items don't count.

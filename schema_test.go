@@ -54,12 +54,18 @@ func TestRequire(t *testing.T) {
 
 // TestSchemas fixes the columns: files of earlier versions are read by them, and so does TRL.
 func TestSchemas(t *testing.T) {
+	const (
+		prompt    = "prompt_id prompt tools? reference? source meta? prompt_messages?"
+		candidate = prompt + " sample completion reasoning? tool_calls? finish_reason prompt_tokens completion_tokens model request_key" +
+			" refusal? logprobs? cached_tokens? reasoning_tokens? system_fingerprint? system?"
+	)
 	for want, s := range map[string]*arrow.Schema{
-		"prompt_id prompt tools? reference? source meta?": stillhouse.PromptSchema,
-		"prompt_id prompt tools? reference? source meta? sample completion reasoning? tool_calls? finish_reason prompt_tokens completion_tokens model request_key":               stillhouse.CandidateSchema,
-		"prompt_id prompt tools? reference? source meta? sample completion reasoning? tool_calls? finish_reason prompt_tokens completion_tokens model request_key reward scores": stillhouse.ScoredSchema,
-		"prompt completion tools? prompt_id sample reward reasoning? tool_calls? finish_reason completion_tokens model request_key meta?":                                        stillhouse.SampleSchema,
-		"prompt_id prompt tools? reference? source meta? stage reason detail":                                                                                                    stillhouse.DropSchema(stillhouse.PromptSchema),
+		prompt:                       stillhouse.PromptSchema,
+		candidate:                    stillhouse.CandidateSchema,
+		candidate + " reward scores": stillhouse.ScoredSchema,
+		"prompt completion tools? prompt_id sample reward reasoning? tool_calls? finish_reason completion_tokens model request_key meta?" +
+			" refusal? logprobs? reasoning_tokens? system? prompt_messages?": stillhouse.SampleSchema,
+		prompt + " stage reason detail": stillhouse.DropSchema(stillhouse.PromptSchema),
 	} {
 		var got []string
 		for _, f := range s.Fields() {

@@ -19,7 +19,7 @@ import (
 type same struct{}
 
 func (same) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	return in, stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt", "source", "tools", "reference", "meta")
+	return in, stillhouse.RequireRows(in, stillhouse.PromptSchema)
 }
 
 // sort passes rows on, drops those of the source "drop" and fails those of the source "fail".

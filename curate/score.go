@@ -86,11 +86,7 @@ func (s *Score) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if names := s.NeedsReference(); len(names) > 0 && len(in.FieldIndices("reference")) == 0 {
 		return nil, stillhouse.Invalidf("reward %q compares with a reference answer, and there is no column \"reference\": name the column that holds it under prompts.reference, or leave the reward out", names[0])
 	}
-	var need []string
-	for _, f := range stillhouse.CandidateSchema.Fields() {
-		need = append(need, f.Name)
-	}
-	if err := stillhouse.Require(in, stillhouse.CandidateSchema, need...); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.CandidateSchema); err != nil {
 		return nil, err
 	}
 	fields := in.Fields()

@@ -144,25 +144,30 @@ func (s *Select) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	var need []string
-	for _, f := range stillhouse.ScoredSchema.Fields() {
-		need = append(need, f.Name)
-	}
-	if err := stillhouse.Require(in, stillhouse.ScoredSchema, need...); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.ScoredSchema); err != nil {
 		return nil, err
 	}
 	var fields []arrow.Field
-	for _, i := range sampleColumns(in) {
-		fields = append(fields, in.Field(i))
+	for i, at := range sampleColumns(in) {
+		if at < 0 {
+			fields = append(fields, stillhouse.SampleSchema.Field(i))
+			continue
+		}
+		fields = append(fields, in.Field(at))
 	}
 	meta := in.Metadata()
 	return arrow.NewSchema(fields, &meta), nil
 }
 
-// sampleColumns are the places in a scored schema of the columns that come out, in their order.
+// sampleColumns are the places in a scored schema of the columns that come out, in their order: first those of
+// SampleSchema, of which it may lack some that can be null (-1).
 func sampleColumns(in *arrow.Schema) (at []int) {
 	for _, f := range stillhouse.SampleSchema.Fields() {
-		at = append(at, in.FieldIndices(f.Name)[0])
+		place := -1
+		if there := in.FieldIndices(f.Name); len(there) > 0 {
+			place = there[0]
+		}
+		at = append(at, place)
 	}
 	for i, f := range in.Fields() {
 		if !stillhouse.ScoredSchema.HasField(f.Name) {
@@ -214,8 +219,14 @@ func (s *Select) Process(ctx context.Context, batch arrow.RecordBatch, out still
 	}
 	defer chosen.Release()
 	var cols []arrow.Array
-	for _, i := range sampleColumns(batch.Schema()) {
-		cols = append(cols, chosen.Column(i))
+	for i, at := range sampleColumns(batch.Schema()) {
+		if at < 0 {
+			none := array.MakeArrayOfNull(out.Allocator(), schema.Field(i).Type, int(chosen.NumRows()))
+			defer none.Release()
+			cols = append(cols, none)
+			continue
+		}
+		cols = append(cols, chosen.Column(at))
 	}
 	return out.Emit(array.NewRecordBatch(schema, cols, chosen.NumRows()))
 }

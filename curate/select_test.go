@@ -1,6 +1,7 @@
 package curate
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 
@@ -222,4 +224,33 @@ func TestSummary(t *testing.T) {
 	require.Equal(t, 10, s.Candidates)
 	_, err := json.Marshal(NewTally(Select{}).Summary())
 	require.NoError(t, err, "a summary of nothing has no number that JSON has not")
+}
+
+// Rows of earlier versions lack columns that can be null. They are null in what is selected.
+func TestSelectFromOlderRows(t *testing.T) {
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	batch := stillhouse.ScoredBatch(mem, []stillhouse.Scored{{Candidate: candidate("p1", 0, "", "a", 1), Reward: 1}})
+	defer batch.Release()
+	var fields []arrow.Field
+	var columns []arrow.Array
+	for i, f := range batch.Schema().Fields() {
+		if !f.Nullable {
+			fields, columns = append(fields, f), append(columns, batch.Column(i))
+		}
+	}
+	older := array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, 1)
+	defer older.Release()
+	in := testkit.NewMemorySource(older.Schema(), older)
+	defer in.Release()
+	sink := &testkit.MemorySink{}
+	_, err := stillhouse.Run(context.Background(), in, &Select{}, sink, stillhouse.Options{Allocator: mem})
+	require.NoError(t, err)
+	defer sink.Release()
+	kept := sink.Shards()[0].Kept
+	require.True(t, kept.Schema().Equal(stillhouse.SampleSchema), "%v", kept.Schema())
+	rows, err := stillhouse.Samples(kept)
+	require.NoError(t, err)
+	require.Equal(t, "p1", rows[0].PromptID)
+	require.Nil(t, rows[0].Refusal)
 }

@@ -68,5 +68,6 @@ func draw(seed int64, what, id string, sample int32) uint64 {
 func SampleOf(c stillhouse.Candidate, reward float64) stillhouse.Sample {
 	return stillhouse.Sample{Prompt: c.Prompt.Prompt, Completion: c.Completion, Tools: c.Tools, PromptID: c.ID, Sample: c.Sample, Reward: reward,
 		Reasoning: c.Reasoning, ToolCalls: c.ToolCalls, FinishReason: c.FinishReason, CompletionTokens: c.CompletionTokens,
-		Model: c.Model, RequestKey: c.RequestKey, Meta: c.Meta}
+		Model: c.Model, RequestKey: c.RequestKey, Meta: c.Meta, Refusal: c.Refusal, LogProbs: c.LogProbs, ReasoningTokens: c.ReasoningTokens,
+		System: c.System, Messages: c.Messages}
 }

@@ -220,12 +220,3 @@ func (a *asker) learn(asked, came int) {
 		a.many.CompareAndSwap(unknownN, ignoresN)
 	}
 }
-
-// neighbours are the first samples that follow each other without a gap, at most n.
-func neighbours(samples []int, n int) []int {
-	end := 1
-	for end < min(n, len(samples)) && samples[end] == samples[end-1]+1 {
-		end++
-	}
-	return samples[:end]
-}

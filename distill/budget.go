@@ -220,7 +220,8 @@ func (p *purse) release(h *hold) {
 // paid is what a reply is paid for with, of a request for n answers. Where the endpoint does not say how many tokens it
 // counted, four bytes are one.
 func paid(r *reply, request []byte, n int) Counters {
-	c := Counters{Answered: 1, Asked: int64(min(n, len(r.answers))), PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens, CompletionTokens: r.completionTokens}
+	c := Counters{Answered: 1, Asked: int64(min(n, len(r.answers))), PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens,
+		CompletionTokens: r.completionTokens, ReasoningTokens: r.reasoningTokens}
 	if c.PromptTokens == 0 {
 		c.PromptTokens = int64(len(request)+3) / 4
 	}

@@ -16,6 +16,7 @@ type Counters struct {
 	PromptTokens     int64            `json:"prompt_tokens"`     // paid for in this run, as the endpoint counts: once a request
 	CachedTokens     int64            `json:"cached_tokens"`     // of them, those that the endpoint says it had in its cache
 	CompletionTokens int64            `json:"completion_tokens"` // paid for in this run
+	ReasoningTokens  int64            `json:"reasoning_tokens"`  // of the completions', those of reasoning
 	Late             int64            `json:"late"`              // requests that were in flight when the budget was spent, and were answered
 }
 
@@ -27,6 +28,7 @@ func (c *Counters) add(d Counters) {
 	c.PromptTokens += d.PromptTokens
 	c.CachedTokens += d.CachedTokens
 	c.CompletionTokens += d.CompletionTokens
+	c.ReasoningTokens += d.ReasoningTokens
 	c.Late += d.Late
 }
 

@@ -67,8 +67,11 @@ var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSche
 
 // Schema is that of the input with the columns of a candidate after it.
 func (d *Distill) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt_id", "prompt", "tools", "reference", "source", "meta"); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
+	}
+	if d.Tools != nil && !in.HasField("tools") {
+		return nil, stillhouse.Invalidf("the prompts have no column \"tools\" for the tools of distill.tools: add one that is null, or take distill.tools out")
 	}
 	var fields []arrow.Field
 	for _, f := range in.Fields() {
@@ -99,6 +102,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	o := d.Options
 	o.EnsureDefaults()
 	if err := options.Under("distill", o.Validate()); err != nil {
+		return nil, err
+	}
+	if err := options.Under("distill", o.ReadFiles()); err != nil {
 		return nil, err
 	}
 	if o.Endpoint == Embedded {
@@ -154,6 +160,16 @@ func (d *Distill) OnWait(do func(Wait)) {
 	d.notify = do
 }
 
+// Workers is how many shards of so many prompts are to be worked on at a time: enough that the slowest requests of some
+// do not leave the endpoints idle, which can have four times as many as they take wait in line, and no more than 32,768
+// answers at a time where fewer shards do.
+func (d *Distill) Workers(prompts int) int {
+	o := d.Options
+	o.EnsureDefaults()
+	prompts = max(1, prompts)
+	return max(2, 1+4*o.most()/prompts, min(8, 32768/(prompts*d.Fanout())))
+}
+
 // Speed says how fast the endpoints are asked now.
 func (d *Distill) Speed() Speed {
 	d.mu.Lock()
@@ -195,6 +211,9 @@ func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	defer d.mu.Unlock()
 	if made != nil {
 		d.made.before(*made, d.Fanout())
+		if d.asker != nil {
+			d.asker.patience.prompts(int(made.In) / d.Fanout())
+		}
 	}
 	if d.queue != nil {
 		d.queue.shard(shard, rows, made)
@@ -247,7 +266,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	queries := make([]*query, len(prompts))
 	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
-	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
+	g.SetLimit(4 * a.pool.most) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
@@ -261,7 +280,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
 				leave(outcomes[i], TargetReached, out.Tick)
 				a.tally.prompt(false, 0)
-				a.patience.prompt()
+				a.patience.prompts(1)
 				continue
 			}
 		}
@@ -293,12 +312,12 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			out.Accept(n)
 		}
 	}
-	return d.emit(batch, prompts, queries, outcomes, out)
+	return d.emit(&a.opts, batch, prompts, queries, outcomes, out)
 }
 
 // prompt asks for the answers to one prompt.
 func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
-	defer a.patience.prompt()
+	defer a.patience.prompts(1)
 	q, err := newQuery(&a.opts, p)
 	if err != nil {
 		out := make([]outcome, a.opts.Samples.Max)
@@ -313,16 +332,18 @@ func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n 
 }
 
 // emit puts the outcomes in order.
-func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
+func (d *Distill) emit(o *Options, batch arrow.RecordBatch, prompts []stillhouse.Prompt, queries []*query, outcomes [][]outcome, out stillhouse.Emitter) error {
 	mem := out.Allocator()
 	b := array.NewRecordBuilder(mem, arrow.NewSchema(candidateColumns, nil))
 	defer b.Release()
 	var at []int
+	var sent []asked
 	for i := range prompts {
-		for s, o := range outcomes[i] {
-			if o.answered() {
+		for s, x := range outcomes[i] {
+			if x.answered() {
 				at = append(at, i)
-				appendCandidate(b, s, o.answer, queries[i].keys[s])
+				sent = append(sent, o.asked(queries[i], s))
+				appendCandidate(b, s, o.shape(x.answer), queries[i].keys[s], sent[len(sent)-1].system)
 			}
 		}
 	}
@@ -337,7 +358,9 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	defer repeated.Release()
 	answers := b.NewRecordBatch()
 	defer answers.Release()
-	columns := append(append([]arrow.Array{}, repeated.Columns()...), answers.Columns()...)
+	columns, release := o.withAsked(mem, repeated, sent)
+	defer release()
+	columns = append(columns, answers.Columns()...)
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
 		return err
 	}
@@ -369,33 +392,6 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 		}
 	}
 	return nil
-}
-
-// appendCandidate appends to the columns of candidateColumns, in their order.
-func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key) {
-	text := func(i int, v string) { b.Field(i).(*array.StringBuilder).Append(v) }
-	optional := func(i int, v string) {
-		if v == "" {
-			b.Field(i).(*array.StringBuilder).AppendNull()
-			return
-		}
-		text(i, v)
-	}
-	count := func(i, v int) { b.Field(i).(*array.Int32Builder).Append(int32(v)) }
-	count(0, sample)
-	completion := b.Field(1).(*array.ListBuilder)
-	completion.Append(true)
-	message := completion.ValueBuilder().(*array.StructBuilder)
-	message.Append(true)
-	message.FieldBuilder(0).(*array.StringBuilder).Append("assistant")
-	message.FieldBuilder(1).(*array.StringBuilder).Append(a.Content)
-	optional(2, a.Reasoning)
-	optional(3, a.ToolCalls)
-	text(4, a.FinishReason)
-	count(5, a.PromptTokens)
-	count(6, a.CompletionTokens)
-	text(7, a.Model)
-	text(8, key.String())
 }
 
 // String keeps %v from printing the stage's insides.

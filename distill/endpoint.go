@@ -70,14 +70,16 @@ type trip struct {
 	header  http.Header
 	body    []byte
 	err     error // of the network, or of reading the body
+	silence *silence
 }
 
 // send makes one request. It goes on for a while after ctx is cancelled, since an answer that arrives is paid for. The
 // error is a [failure], or that of ctx when the run ended first.
 func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) {
 	t := &trip{request: body}
-	sent, cancel := context.WithTimeout(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
+	sent, silence, cancel := limitSilence(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
+	t.silence = silence
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(e.drain, cancel)
 	})
@@ -86,8 +88,11 @@ func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) 
 	if t.status == 0 && t.err == nil {
 		t.err = err // go-openai refused to send
 	}
+	if t.err != nil && errors.Is(context.Cause(sent), context.DeadlineExceeded) {
+		t.err = context.DeadlineExceeded
+	}
 	t.scrub(e.key)
-	if t.err != nil && ctx.Err() != nil && errors.Is(sent.Err(), context.Canceled) {
+	if t.err != nil && ctx.Err() != nil && errors.Is(context.Cause(sent), context.Canceled) {
 		return t, reply{}, ctx.Err()
 	}
 	if t.err != nil {
@@ -129,11 +134,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer resp.Body.Close()
 	t.status, t.header = resp.StatusCode, resp.Header
-	t.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err == nil && len(t.body) > maxBody {
-		err = errTooLong
-	}
-	if err != nil {
+	if t.body, err = readBody(resp, t.silence); err != nil {
 		t.err = err
 		return nil, err
 	}

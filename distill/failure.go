@@ -83,7 +83,7 @@ func (e *endpoint) networkFailure(t *trip) *failure {
 		f.message = fmt.Sprintf("cannot connect to the endpoint %s: %v", e.url, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		f.kind = "timeout"
-		f.message = fmt.Sprintf("the endpoint %s gave no whole answer within %v (distill.timeout)", e.url, e.timeout)
+		f.message = fmt.Sprintf("the endpoint %s gave no whole answer, nor a piece of one where it is streamed, within %v (distill.timeout)", e.url, e.timeout)
 	case errors.Is(err, errTooLong):
 		f.scope, f.kind = rowOnly, "long"
 		f.message = fmt.Sprintf("the endpoint %s answered too much: %v", e.url, err)

@@ -177,7 +177,7 @@ func (f *Forecaster) query(ctx context.Context, q *query, found map[Key]Answer) 
 
 // promptBytes is the length of what a prompt says.
 func promptBytes(q *query) int64 {
-	messages, err := marshal(q.fields["messages"])
+	messages, err := marshal(q.variants[q.variantOf(0)].fields["messages"])
 	if err != nil {
 		return 0
 	}

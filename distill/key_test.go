@@ -133,10 +133,10 @@ func TestOptionsAreChecked(t *testing.T) {
 		"max_retries: is -1":          func(o *Options) { o.MaxRetries = new(-1) },
 		"timeout: is -1ns":            func(o *Options) { o.Timeout = -1 },
 		"give_up_after: is -1ns":      func(o *Options) { o.GiveUpAfter = -1 },
-		`extra_body.n: has a key of its own: use distill.samples`:    func(o *Options) { o.ExtraBody = map[string]any{"n": 4} },
-		"extra_body.stream: cannot be set: answers are not streamed": func(o *Options) { o.ExtraBody = map[string]any{"stream": true} },
-		"extra_body.x: cannot be":                                    func(o *Options) { o.ExtraBody = map[string]any{"x": map[any]any{1: 2}} },
-		`seed: is 9007199254740992`:                                  func(o *Options) { o.Seed = new(int64(1) << 53) },
+		`extra_body.n: has a key of its own: use distill.samples`:     func(o *Options) { o.ExtraBody = map[string]any{"n": 4} },
+		"extra_body.stream: has a key of its own: use distill.stream": func(o *Options) { o.ExtraBody = map[string]any{"stream": true} },
+		"extra_body.x: cannot be":                                     func(o *Options) { o.ExtraBody = map[string]any{"x": map[any]any{1: 2}} },
+		`seed: is 9007199254740992`:                                   func(o *Options) { o.Seed = new(int64(1) << 53) },
 	} {
 		o := good
 		change(&o)

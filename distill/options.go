@@ -24,9 +24,9 @@ type Options struct {
 	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens an answer may have; 0 leaves it to the endpoint. Raising it asks only truncated answers again."`
 	Stop        []string       `yaml:"stop" json:"stop" doc:"Texts at which an answer ends."`
 	Seed        *int64         `yaml:"seed" json:"seed" doc:"Every sample of every prompt is asked with a seed of its own that follows from this one; a negative number sends no seeds."`
-	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is sent to the teacher and left out of the rows."`
+	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is told in the column system and left out of the prompt."`
 	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
-	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take."`
+	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take; of one that is streamed, how long nothing of its answer may come."`
 	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time to one endpoint; how many it takes is found below that. By default 256, 64 for an endpoint on this machine, 16 for the embedded one."`
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
@@ -40,6 +40,8 @@ type Options struct {
 
 	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
 	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
+
+	AnswerOptions `yaml:",inline"`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -60,7 +62,7 @@ func (o *Options) EnsureDefaults() {
 		o.Concurrency = defaultConcurrency
 		if o.Endpoint == Embedded {
 			o.Concurrency = embeddedConcurrency
-		} else if local(o.Endpoint) {
+		} else if onThisMachine(o.Endpoint) {
 			o.Concurrency = loopbackConcurrency
 		}
 	}
@@ -70,9 +72,10 @@ func (o *Options) EnsureDefaults() {
 	if o.GiveUpAfter == 0 {
 		o.GiveUpAfter = 10 * time.Minute
 	}
+	o.AnswerOptions.ensureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if local(o.Endpoint) || o.Endpoint == Embedded {
+		if onThisMachine(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -107,13 +110,11 @@ func (o *Options) Validate() error {
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
 	}
-	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate(), o.validateLanes()} {
-		if err != nil {
+	for _, validate := range []func() error{o.Samples.validate, o.Budget.validate, o.Prices.validate, o.validateLanes, o.validateMetrics,
+		o.AnswerOptions.validate, o.validateSystems, o.validateStructure} {
+		if err := validate(); err != nil {
 			return err
 		}
-	}
-	if err := o.validateMetrics(); err != nil {
-		return err
 	}
 	switch {
 	case o.Target.Accepted < 0:
@@ -178,7 +179,10 @@ func validateURL(endpoint string) error {
 var ours = map[string]string{
 	"model": "distill.model", "messages": "prompts", "n": "distill.samples", "seed": "distill.seed",
 	"temperature": "distill.temperature", "top_p": "distill.top_p", "max_tokens": "distill.max_tokens",
-	"stop": "distill.stop", "tools": "prompts.tools", "stream": "",
+	"stop": "distill.stop", "tools": "prompts.tools or distill.tools", "tool_choice": "distill.tool_choice",
+	"parallel_tool_calls": "distill.parallel_tool_calls", "logprobs": "distill.logprobs", "top_logprobs": "distill.top_logprobs",
+	"reasoning_effort": "distill.reasoning_effort", "presence_penalty": "distill.presence_penalty",
+	"frequency_penalty": "distill.frequency_penalty", "stream": "distill.stream", "stream_options": "distill.stream_usage",
 }
 
 func (o *Options) validateExtra() error {
@@ -188,10 +192,8 @@ func (o *Options) validateExtra() error {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		if key, ok := ours[name]; ok && key != "" {
+		if key, ok := ours[name]; ok {
 			return options.Wrongf("extra_body."+name, "has a key of its own: use %s instead", key)
-		} else if ok {
-			return options.Wrongf("extra_body."+name, "cannot be set: answers are not streamed")
 		}
 		if _, err := json.Marshal(o.ExtraBody[name]); err != nil {
 			return options.Wrongf("extra_body."+name, "cannot be written as JSON: %v", err)
@@ -215,10 +217,10 @@ func (o Options) APIKey() (string, error) {
 	return keys[0], nil
 }
 
-// local reports whether an endpoint is on this machine.
-func local(endpoint string) bool {
+// onThisMachine reports whether an endpoint is.
+func onThisMachine(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	return err == nil && loopback.Is(strings.ToLower(u.Hostname()))
+	return err == nil && loopback.Is(u.Hostname())
 }
 
 // teacher is what stands for the endpoint in the store's keys.

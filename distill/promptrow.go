@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/conversation"
 	"stillhouse/internal/rowfile"
 )
 
@@ -37,7 +38,7 @@ func (c *collector) prompt(row rowfile.Row, f *rowfile.File) (stillhouse.Prompt,
 	if err != nil {
 		return p, err
 	}
-	if p.Prompt, err = messages(values[o.Prompt]); err != nil {
+	if p.Prompt, p.Messages, err = conversation.Read(values[o.Prompt]); err != nil {
 		return p, rowfile.BadRowf("column %q: %w", o.Prompt, err)
 	}
 	if o.System != "" {
@@ -45,7 +46,9 @@ func (c *collector) prompt(row rowfile.Row, f *rowfile.File) (stillhouse.Prompt,
 		if !ok && values[o.System] != nil {
 			return p, rowfile.BadRowf("column %q is not a text", o.System)
 		}
-		p.Prompt = conversation(system, p.Prompt)
+		if p.Messages, err = conversation.AddSystem(system, &p.Prompt, p.Messages); err != nil {
+			return p, rowfile.BadRowf("column %q: %w", o.Prompt, err)
+		}
 	}
 	if o.Reference != "" && values[o.Reference] != nil {
 		text, ok := asText(values[o.Reference])
@@ -89,7 +92,7 @@ func (c *collector) name(p *stillhouse.Prompt, values map[string]any, place stri
 		}
 		p.ID = id
 	} else {
-		b, err := marshal([]any{p.Prompt, p.Tools})
+		b, err := marshal(p.Identity())
 		if err != nil {
 			return rowfile.BadRowf("%w", err)
 		}
@@ -129,54 +132,6 @@ func (c *collector) meta(values map[string]any) (*string, error) {
 	return &s, nil
 }
 
-// messages reads a prompt: a text, which becomes the user's turn, or a conversation that ends before the assistant
-// speaks.
-func messages(v any) ([]stillhouse.Message, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, errors.New("there is no prompt")
-	case string:
-		if strings.TrimSpace(v) == "" {
-			return nil, errors.New("the prompt is empty")
-		}
-		return []stillhouse.Message{{Role: "user", Content: v}}, nil
-	case []any:
-		return turnsOf(v)
-	default:
-		return nil, fmt.Errorf("the prompt is %s: it must be a text or a list of messages", kindOf(v))
-	}
-}
-
-func turnsOf(list []any) ([]stillhouse.Message, error) {
-	if len(list) == 0 {
-		return nil, errors.New("the prompt is a conversation without messages")
-	}
-	ms := make([]stillhouse.Message, len(list))
-	for i, item := range list {
-		m, ok := item.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("message %d is %s: it must have role and content", i, kindOf(item))
-		}
-		role, ok := m["role"].(string)
-		if !ok || !slices.Contains([]string{"system", "developer", "user", "assistant", "tool"}, role) {
-			return nil, fmt.Errorf("message %d has the role %v: it must be system, developer, user, assistant or tool", i, m["role"])
-		}
-		content, ok := m["content"].(string)
-		if !ok {
-			return nil, fmt.Errorf("message %d has %s as its content: it must be a text", i, kindOf(m["content"]))
-		}
-		ms[i] = stillhouse.Message{Role: role, Content: content}
-	}
-	last := ms[len(ms)-1]
-	if last.Role == "assistant" {
-		return nil, errors.New("the conversation ends with the assistant's turn: it must end before the assistant speaks")
-	}
-	if strings.TrimSpace(last.Content) == "" {
-		return nil, errors.New("the prompt is empty: the last message has no text")
-	}
-	return ms, nil
-}
-
 // asText is the text of a value that has one: a string, a number, a truth value.
 func asText(v any) (string, bool) {
 	switch v := v.(type) {
@@ -206,7 +161,7 @@ func toolsText(v any) (*string, error) {
 	}
 	list, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("the tools are %s: they must be a list", kindOf(v))
+		return nil, fmt.Errorf("the tools are %s: they must be a list", conversation.KindOf(v))
 	}
 	if len(list) == 0 {
 		return nil, nil
@@ -214,21 +169,4 @@ func toolsText(v any) (*string, error) {
 	b, err := marshal(list)
 	s := string(b)
 	return &s, err
-}
-
-func kindOf(v any) string {
-	switch v.(type) {
-	case nil:
-		return "nothing"
-	case string:
-		return "a text"
-	case json.Number:
-		return "a number"
-	case bool:
-		return "a truth value"
-	case []any:
-		return "a list"
-	default:
-		return "an object"
-	}
 }

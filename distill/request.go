@@ -6,11 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"maps"
 	"strings"
 
 	"stillhouse"
-	"stillhouse/internal/rowfile"
 )
 
 // A Key names an answer in the response store: the SHA-256 of the canonical request for one sample. The canonical
@@ -29,80 +28,124 @@ const keyVersion = 1
 // A query is what one prompt asks of the teacher: its K samples, their keys and seeds.
 type query struct {
 	prompt    stillhouse.Prompt
-	fields    map[string]any // the request's body, without n, seed and the limit of tokens
-	limitName string         // max_tokens, or max_completion_tokens where the endpoint calls it so
+	variants  []variant // what the samples are asked with: one, unless they are asked with several system prompts
+	variantOf func(sample int) int
+	limitName string // max_tokens, or max_completion_tokens where the endpoint calls it so
 	maxTokens int
-	seed      int64 // of sample 0; sample i has seed+i; negative for none
-	keys      []Key // by sample
+	stream    map[string]any // what a request has more where the answer is streamed; it is not part of the key
+	keys      []Key          // by sample
+}
+
+// A variant is the request without the sample's own part.
+type variant struct {
+	fields map[string]any // the request's body, without n, seed and the limit of tokens
+	system string         // the system prompt that stands before the prompt's own messages, "" for none
+	seed   int64          // of sample 0; sample i has seed+i; negative for none
 }
 
 // newQuery makes the query of a prompt. Options must have their defaults.
 func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
-	q := &query{prompt: p, limitName: "max_tokens", maxTokens: o.MaxTokens, seed: -1, fields: make(map[string]any, 8+len(o.ExtraBody))}
-	for name, v := range o.ExtraBody {
-		q.fields[name] = v
+	q := &query{prompt: p, limitName: "max_tokens", maxTokens: o.MaxTokens, stream: o.streamFields()}
+	shared, err := o.fields(p)
+	if err != nil {
+		return nil, err
 	}
-	q.fields["model"] = o.Model
-	q.fields["messages"] = conversation(o.System, p.Prompt)
-	q.fields["temperature"] = *o.Temperature
-	if o.TopP != nil {
-		q.fields["top_p"] = *o.TopP
-	}
-	if len(o.Stop) > 0 {
-		q.fields["stop"] = o.Stop
-	}
-	if p.Tools != nil && strings.TrimSpace(*p.Tools) != "" {
-		var tools any
-		if err := rowfile.Decode([]byte(*p.Tools), &tools); err != nil {
-			return nil, fmt.Errorf("tools are not JSON: %w", err)
+	systems := o.systemsFor(p)
+	q.variantOf = o.variantOf(p, len(systems))
+	for _, system := range systems {
+		v := variant{fields: shared, system: system, seed: -1}
+		if len(systems) > 1 {
+			v.fields = maps.Clone(shared)
 		}
-		q.fields["tools"] = tools
+		if v.fields["messages"], err = messagesWith(system, p); err != nil {
+			return nil, err
+		}
+		if *o.Seed >= 0 {
+			v.seed = seedOf(*o.Seed, v.fields)
+		}
+		q.variants = append(q.variants, v)
 	}
 	if strings.HasPrefix(o.teacher(), "api.openai.com") { // where max_tokens is refused by newer models
 		q.limitName = "max_completion_tokens"
 	}
-	if *o.Seed >= 0 {
-		q.seed = seedOf(*o.Seed, q.fields)
-	}
 	return q, q.addKeys(o)
 }
 
-// addKeys hashes the canonical request once up to the sample's own part.
+// fields are the parts of a request that are the same for all samples of a prompt.
+func (o *Options) fields(p stillhouse.Prompt) (map[string]any, error) {
+	fields := make(map[string]any, 8+len(o.ExtraBody))
+	for name, v := range o.ExtraBody {
+		fields[name] = v
+	}
+	fields["model"] = o.Model
+	fields["temperature"] = *o.Temperature
+	if o.TopP != nil {
+		fields["top_p"] = *o.TopP
+	}
+	if len(o.Stop) > 0 {
+		fields["stop"] = o.Stop
+	}
+	if err := o.addTools(fields, p); err != nil {
+		return nil, err
+	}
+	return fields, o.addStructure(fields)
+}
+
+// addKeys hashes the canonical request of each variant once up to the sample's own part.
 func (q *query) addKeys(o *Options) error {
-	shared, err := marshal(map[string]any{"v": keyVersion, "teacher": o.teacher(), "request": q.fields})
-	if err != nil {
-		return err
+	shared := make([][]byte, len(q.variants))
+	for i, v := range q.variants {
+		var err error
+		if shared[i], err = marshal(map[string]any{"v": keyVersion, "teacher": o.teacher(), "request": v.fields}); err != nil {
+			return err
+		}
 	}
 	q.keys = make([]Key, o.Samples.Max)
 	for i := range q.keys {
 		own := map[string]any{"sample": i}
-		if q.seed >= 0 {
-			own["seed"] = q.seed + int64(i)
+		if seed, ok := q.seed(i); ok {
+			own["seed"] = seed
 		}
 		tail, err := marshal(own)
 		if err != nil {
 			return err
 		}
 		h := sha256.New()
-		h.Write(shared)
+		h.Write(shared[q.variantOf(i)])
 		h.Write(tail)
 		h.Sum(q.keys[i][:0])
 	}
 	return nil
 }
 
+// seed is that of a sample; there may be none.
+func (q *query) seed(sample int) (int64, bool) {
+	v := q.variants[q.variantOf(sample)]
+	return v.seed + int64(sample), v.seed >= 0
+}
+
+// neighbours are the first samples that one request can ask for: they follow each other without a gap and are asked with
+// the same system prompt. There are at most n.
+func (q *query) neighbours(samples []int, n int) []int {
+	end := 1
+	for end < min(n, len(samples)) && samples[end] == samples[end-1]+1 && q.variantOf(samples[end]) == q.variantOf(samples[0]) {
+		end++
+	}
+	return samples[:end]
+}
+
 // body is the request for n samples from the given one on. Servers that honour n and seed give choice i the seed
 // seed+i, as vLLM does: the same that a request for sample from+i alone would have.
 func (q *query) body(from, n int) ([]byte, error) {
-	fields := make(map[string]any, len(q.fields)+3)
-	for name, v := range q.fields {
-		fields[name] = v
-	}
+	own := q.variants[q.variantOf(from)].fields
+	fields := make(map[string]any, len(own)+5)
+	maps.Copy(fields, own)
+	maps.Copy(fields, q.stream)
 	if q.maxTokens > 0 {
 		fields[q.limitName] = q.maxTokens
 	}
-	if q.seed >= 0 {
-		fields["seed"] = q.seed + int64(from)
+	if seed, ok := q.seed(from); ok {
+		fields["seed"] = seed
 	}
 	if n > 1 {
 		fields["n"] = n
@@ -117,14 +160,6 @@ func seedOf(seed int64, fields map[string]any) int64 {
 	_ = binary.Write(h, binary.LittleEndian, seed)
 	_ = json.NewEncoder(h).Encode([]any{fields["messages"], fields["tools"]})
 	return int64(binary.LittleEndian.Uint32(h.Sum(nil)) >> 2) // 30 bits: some servers keep seeds as int32
-}
-
-// conversation puts a system prompt before messages that have none.
-func conversation(system string, ms []stillhouse.Message) []stillhouse.Message {
-	if system == "" || (len(ms) > 0 && (ms[0].Role == "system" || ms[0].Role == "developer")) {
-		return ms
-	}
-	return append([]stillhouse.Message{{Role: "system", Content: system}}, ms...)
 }
 
 // marshal writes JSON with sorted names and without escapes for HTML.

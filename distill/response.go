@@ -4,25 +4,33 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"math"
 	"sort"
 	"strings"
-	"unicode/utf8"
+
+	"stillhouse"
 )
 
 // An Answer is one choice of a response.
 type Answer struct {
 	Content      string // the text, or the refusal where the endpoint puts that in a field of its own
-	Reasoning    string // reasoning_content or reasoning
-	ToolCalls    string // the JSON array as it came, "" for none
-	FinishReason string // "" where the endpoint gave none
+	Reasoning    string // reasoning_content, reasoning, or the parts of the content that are thinking
+	Refusal      string // the refusal, where it has a field of its own
+	ToolCalls    string // a JSON array in the form of conversation.ToolCalls, "" for none
+	FinishReason string // "" where the endpoint gave none; length for all the words that endpoints have for it
+	LogProbs     []stillhouse.TokenLogProb
 	Model        string // as the endpoint calls what it served
+	Fingerprint  string // system_fingerprint
 
 	// PromptTokens is the length of the prompt, the same for each answer of one response. CompletionTokens is the
 	// endpoint's count where a response holds one answer. Where it holds several, endpoints give one sum for all: it is
 	// shared out in proportion to the bytes of each answer, so that the shares add up to the sum. Where the endpoint
 	// gives no count it is one token for every four bytes begun.
 	PromptTokens, CompletionTokens int
+
+	// CachedTokens is how many of the prompt's tokens the endpoint had in its cache; ReasoningTokens is how many of the
+	// completion's are reasoning, shared out in proportion to the bytes of each answer's reasoning. Both are -1 where the
+	// endpoint does not say.
+	CachedTokens, ReasoningTokens int
 }
 
 // Truncated reports whether the answer ended because it had reached max_tokens.
@@ -34,7 +42,8 @@ type reply struct {
 	choices          int      // choices in the body, those that hold no message included
 	promptTokens     int64    // what the endpoint counted for the whole response
 	completionTokens int64
-	cachedTokens     int64 // of promptTokens, those that the endpoint had in its cache
+	cachedTokens     int64 // of the prompt's; 0 where the endpoint does not say
+	reasoningTokens  int64 // of the completion's; the same
 }
 
 // What may be wrong with the body of an answer that came with status 200.
@@ -51,35 +60,20 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Message }
 
-type wireMessage struct {
-	Content          json.RawMessage `json:"content"`
-	Refusal          *string         `json:"refusal"`
-	ReasoningContent *string         `json:"reasoning_content"`
-	Reasoning        *string         `json:"reasoning"`
-	ToolCalls        json.RawMessage `json:"tool_calls"`
-}
-
-type wireChoice struct {
-	Index        *int            `json:"index"`
-	Message      json.RawMessage `json:"message"`
-	FinishReason *string         `json:"finish_reason"`
-}
-
 type wireResponse struct {
-	Model   string          `json:"model"`
-	Choices []wireChoice    `json:"choices"`
-	Error   json.RawMessage `json:"error"`
-	Usage   *struct {
-		PromptTokens     json.RawMessage `json:"prompt_tokens"`
-		CompletionTokens json.RawMessage `json:"completion_tokens"`
-		PromptDetails    struct {
-			CachedTokens json.RawMessage `json:"cached_tokens"`
-		} `json:"prompt_tokens_details"`
-	} `json:"usage"`
+	Object      string          `json:"object"`
+	Model       string          `json:"model"`
+	Fingerprint *string         `json:"system_fingerprint"`
+	Choices     []wireChoice    `json:"choices"`
+	Error       json.RawMessage `json:"error"`
+	Usage       *wireUsage      `json:"usage"`
 }
 
 // parseReply reads the body of a response with status 200. It is the only reader of such bodies, fresh or from the
 // store: what it makes of the same bytes is always the same.
+//
+// A body that holds an error is an error, also where it holds choices, and so is one of which every choice broke off:
+// nothing that was cut is given out as whole.
 func parseReply(body []byte) (reply, error) {
 	trimmed := bytes.TrimSpace(body)
 	if len(trimmed) == 0 || trimmed[0] != '{' {
@@ -92,86 +86,34 @@ func parseReply(body []byte) (reply, error) {
 	if err := json.Unmarshal(trimmed, &w); err != nil {
 		return reply{}, errGarbage
 	}
-	if len(w.Choices) == 0 && isValue(w.Error) {
-		return reply{}, parseError(trimmed)
+	if isError(w.Error) || w.Object == "error" {
+		if said := parseError(trimmed); said != nil {
+			return reply{}, said
+		}
 	}
 	r := reply{choices: len(w.Choices)}
+	var broken *apiError
 	for _, c := range inOrder(w.Choices) {
+		if said := c.broken(); said != nil {
+			broken = said
+			continue
+		}
 		if a, ok := c.answer(); ok {
 			a.Model = w.Model
+			if w.Fingerprint != nil {
+				a.Fingerprint = *w.Fingerprint
+			}
 			r.answers = append(r.answers, a)
 		}
 	}
-	if len(r.answers) == 0 {
+	switch {
+	case len(r.answers) == 0 && broken != nil:
+		return reply{}, broken
+	case len(r.answers) == 0:
 		return reply{}, errEmpty
 	}
-	counted := false
-	if w.Usage != nil {
-		r.promptTokens, _ = tokens(w.Usage.PromptTokens)
-		r.completionTokens, counted = tokens(w.Usage.CompletionTokens)
-		r.cachedTokens, _ = tokens(w.Usage.PromptDetails.CachedTokens)
-	}
-	weights := make([]int64, len(r.answers))
-	for i, a := range r.answers {
-		weights[i] = int64(len(a.Content) + len(a.Reasoning) + len(a.ToolCalls))
-	}
-	shares := share(r.completionTokens, weights)
-	for i := range r.answers {
-		a := &r.answers[i]
-		a.PromptTokens = int(r.promptTokens)
-		a.CompletionTokens = int(shares[i])
-		if !counted || r.completionTokens == 0 {
-			a.CompletionTokens = int(min((weights[i]+3)/4, math.MaxInt32))
-		}
-	}
+	r.count(w.Usage)
 	return r, nil
-}
-
-func (c wireChoice) answer() (Answer, bool) {
-	var m wireMessage
-	if !isValue(c.Message) || json.Unmarshal(c.Message, &m) != nil {
-		return Answer{}, false
-	}
-	content, ok := contentText(m.Content)
-	if !ok {
-		return Answer{}, false
-	}
-	a := Answer{Content: content, Reasoning: first(m.ReasoningContent, m.Reasoning)}
-	if a.Content == "" && m.Refusal != nil {
-		a.Content = *m.Refusal
-	}
-	if calls := bytes.TrimSpace(m.ToolCalls); len(calls) > 2 && calls[0] == '[' && utf8.Valid(calls) {
-		a.ToolCalls = string(calls)
-	}
-	if c.FinishReason != nil {
-		a.FinishReason = *c.FinishReason
-	}
-	return a, true
-}
-
-// contentText reads a message's content: a string, nothing, or a list of parts of which those of text count.
-func contentText(raw json.RawMessage) (string, bool) {
-	if !isValue(raw) {
-		return "", true
-	}
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s, true
-	}
-	var parts []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	}
-	if json.Unmarshal(raw, &parts) != nil {
-		return "", false
-	}
-	var b strings.Builder
-	for _, p := range parts {
-		if p.Type == "text" || p.Type == "" {
-			b.WriteString(p.Text)
-		}
-	}
-	return b.String(), true
 }
 
 // inOrder sorts choices by their index where the indexes are there and differ.
@@ -185,44 +127,6 @@ func inOrder(cs []wireChoice) []wireChoice {
 	}
 	sort.SliceStable(cs, func(i, j int) bool { return *cs[i].Index < *cs[j].Index })
 	return cs
-}
-
-// share splits total in proportion to the weights by largest remainders; the parts add up to total.
-func share(total int64, weights []int64) []int64 {
-	out := make([]int64, len(weights))
-	if len(weights) == 1 {
-		out[0] = total
-		return out
-	}
-	var sum int64
-	for _, w := range weights {
-		sum += max(w, 1)
-	}
-	left := total
-	order := make([]int, len(weights))
-	rest := make([]float64, len(weights))
-	for i, w := range weights {
-		exact := float64(total) * float64(max(w, 1)) / float64(sum)
-		out[i] = int64(exact)
-		rest[i] = exact - float64(out[i])
-		left -= out[i]
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return rest[order[a]] > rest[order[b]] })
-	for i := 0; left > 0; i = (i + 1) % len(order) {
-		out[order[i]]++
-		left--
-	}
-	return out
-}
-
-// tokens reads a count leniently: endpoints send null, floats and worse. It is 0 to 2³¹-1.
-func tokens(raw json.RawMessage) (int64, bool) {
-	var f float64
-	if !isValue(raw) || json.Unmarshal(raw, &f) != nil || f < 0 {
-		return 0, false
-	}
-	return int64(min(f, math.MaxInt32)), true
 }
 
 // parseError finds the message in the ways that endpoints write errors; nil when there is none.
@@ -244,7 +148,7 @@ func parseError(body []byte) *apiError {
 		return &apiError{Message: scalar(inner.Message), Type: scalar(inner.Type), Code: scalar(inner.Code)}
 	}
 	for _, raw := range []json.RawMessage{w.Error, w.Message, w.Detail} {
-		if isValue(raw) {
+		if isError(raw) {
 			return &apiError{Message: scalar(raw)}
 		}
 	}
@@ -265,16 +169,16 @@ func scalar(raw json.RawMessage) string {
 
 func isValue(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 
+// isError tells an error from the ways to write that there is none.
+func isError(raw json.RawMessage) bool {
+	switch string(raw) {
+	case "", "null", "{}", `""`, "false", "0", "[]":
+		return false
+	}
+	return true
+}
+
 func looksLikeHTML(b []byte) bool {
 	head := strings.ToLower(string(b[:min(len(b), 256)]))
 	return strings.HasPrefix(head, "<!doctype") || strings.HasPrefix(head, "<html") || strings.Contains(head, "<body") || strings.Contains(head, "<head")
-}
-
-func first(texts ...*string) string {
-	for _, t := range texts {
-		if t != nil && *t != "" {
-			return *t
-		}
-	}
-	return ""
 }

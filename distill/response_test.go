@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -24,19 +25,30 @@ func TestParseReply(t *testing.T) {
 			[]Answer{{Content: "a", FinishReason: "length", CompletionTokens: 2}, {Content: "b", FinishReason: "stop", CompletionTokens: 1}}},
 		"one index for all": {`{"choices":[` + choice(0, `{"content":"b"}`, `null`) + `,` + choice(0, `{"content":"a"}`, `null`) + `]}`,
 			[]Answer{{Content: "b", CompletionTokens: 1}, {Content: "a", CompletionTokens: 1}}},
-		"a null message":  {`{"choices":[{"message":null},` + choice(1, `{"content":"a"}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
-		"an empty answer": {`{"choices":[` + choice(0, `{"content":""}`, `"stop"`) + `]}`, []Answer{{FinishReason: "stop"}}},
-		"parts":           {`{"choices":[` + choice(0, `{"content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]}`, `"stop"`) + `]}`, []Answer{{Content: "ab", FinishReason: "stop", CompletionTokens: 1}}},
-		"refusal":         {`{"choices":[` + choice(0, `{"content":null,"refusal":"I cannot."}`, `"stop"`) + `]}`, []Answer{{Content: "I cannot.", FinishReason: "stop", CompletionTokens: 3}}},
-		"reasoning":       {`{"choices":[` + choice(0, `{"content":"4","reasoning":"2+2"}`, `"stop"`) + `],"usage":{"completion_tokens":9}}`, []Answer{{Content: "4", Reasoning: "2+2", FinishReason: "stop", CompletionTokens: 9}}},
-		"both reasonings": {`{"choices":[` + choice(0, `{"content":"4","reasoning":"b","reasoning_content":"a"}`, `"stop"`) + `],"usage":{"completion_tokens":9}}`, []Answer{{Content: "4", Reasoning: "a", FinishReason: "stop", CompletionTokens: 9}}},
-		"odd usage":       {`{"choices":[` + choice(0, `{"content":"12345"}`, `"stop"`) + `],"usage":{"prompt_tokens":-1,"completion_tokens":"many"}}`, []Answer{{Content: "12345", FinishReason: "stop", CompletionTokens: 2}}},
-		"huge usage":      {`{"choices":[` + choice(0, `{"content":"1"}`, `"stop"`) + `],"usage":{"prompt_tokens":1e300,"completion_tokens":7.9}}`, []Answer{{Content: "1", FinishReason: "stop", PromptTokens: 1<<31 - 1, CompletionTokens: 7}}},
-		"error is null":   {`{"error":null,"choices":[` + choice(0, `{"content":"a"}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
-		"no tool calls":   {`{"choices":[` + choice(0, `{"content":"a","tool_calls":[]}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
+		"a null message":           {`{"choices":[{"message":null},` + choice(1, `{"content":"a"}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
+		"an empty answer":          {`{"choices":[` + choice(0, `{"content":""}`, `"stop"`) + `]}`, []Answer{{FinishReason: "stop"}}},
+		"parts":                    {`{"choices":[` + choice(0, `{"content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]}`, `"stop"`) + `]}`, []Answer{{Content: "ab", FinishReason: "stop", CompletionTokens: 1}}},
+		"refusal":                  {`{"choices":[` + choice(0, `{"content":null,"refusal":"I cannot."}`, `"stop"`) + `]}`, []Answer{{Content: "I cannot.", Refusal: "I cannot.", FinishReason: "stop", CompletionTokens: 3}}},
+		"reasoning":                {`{"choices":[` + choice(0, `{"content":"4","reasoning":"2+2"}`, `"stop"`) + `],"usage":{"completion_tokens":9}}`, []Answer{{Content: "4", Reasoning: "2+2", FinishReason: "stop", CompletionTokens: 9}}},
+		"both reasonings":          {`{"choices":[` + choice(0, `{"content":"4","reasoning":"b","reasoning_content":"a"}`, `"stop"`) + `],"usage":{"completion_tokens":9}}`, []Answer{{Content: "4", Reasoning: "a", FinishReason: "stop", CompletionTokens: 9}}},
+		"odd usage":                {`{"choices":[` + choice(0, `{"content":"12345"}`, `"stop"`) + `],"usage":{"prompt_tokens":-1,"completion_tokens":"many"}}`, []Answer{{Content: "12345", FinishReason: "stop", CompletionTokens: 2}}},
+		"huge usage":               {`{"choices":[` + choice(0, `{"content":"1"}`, `"stop"`) + `],"usage":{"prompt_tokens":1e300,"completion_tokens":7.9}}`, []Answer{{Content: "1", FinishReason: "stop", PromptTokens: 1<<31 - 1, CompletionTokens: 7}}},
+		"error is null":            {`{"error":null,"choices":[` + choice(0, `{"content":"a"}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
+		"no error, in other words": {`{"error":{},"choices":[` + choice(0, `{"content":"a"}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
+		"one choice broke off":     {`{"choices":[` + choice(0, `{"content":"a"}`, `"abort"`) + `,` + choice(1, `{"content":"b"}`, `"stop"`) + `]}`, []Answer{{Content: "b", FinishReason: "stop", CompletionTokens: 1}}},
+		"one choice has an error": {`{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop","error":{"code":502,"message":"gone"}},` + choice(1, `{"content":"b"}`, `"stop"`) + `]}`,
+			[]Answer{{Content: "b", FinishReason: "stop", CompletionTokens: 1}}},
+		"other words for length": {`{"choices":[` + choice(0, `{"content":"a"}`, `"model_length"`) + `,` + choice(1, `{"content":"b"}`, `"max_tokens"`) + `]}`,
+			[]Answer{{Content: "a", FinishReason: "length", CompletionTokens: 1}, {Content: "b", FinishReason: "length", CompletionTokens: 1}}},
+		"thinking as a text":  {`{"choices":[` + choice(0, `{"content":[{"type":"thinking","thinking":"hm"},{"type":"text","text":"a"}]}`, `"stop"`) + `]}`, []Answer{{Content: "a", Reasoning: "hm", FinishReason: "stop", CompletionTokens: 1}}},
+		"a refusal as a part": {`{"choices":[` + choice(0, `{"content":[{"type":"refusal","refusal":"no"}]}`, `"stop"`) + `]}`, []Answer{{Content: "no", Refusal: "no", FinishReason: "stop", CompletionTokens: 1}}},
+		"no tool calls":       {`{"choices":[` + choice(0, `{"content":"a","tool_calls":[]}`, `"stop"`) + `]}`, []Answer{{Content: "a", FinishReason: "stop", CompletionTokens: 1}}},
 	} {
 		r, err := parseReply([]byte(tc.body))
 		require.NoError(t, err, name)
+		for i := range tc.want {
+			tc.want[i].CachedTokens, tc.want[i].ReasoningTokens = -1, -1 // none of these says
+		}
 		assert.Equal(t, tc.want, r.answers, name)
 	}
 	for body, want := range map[string]error{
@@ -61,6 +73,11 @@ func TestParseReply(t *testing.T) {
 		`{"error":{"message":"m","code":429}}`:            {"m", "", "429"},
 		`{"error":"m","choices":[]}`:                      {"m", "", ""},
 		`{"error":{"message":["a","b"]}}`:                 {`["a","b"]`, "", ""},
+		`{"object":"error","message":"m","code":404}`:     {"m", "", ""},
+		`{"error":{"message":"m"},"choices":[` + choice(0, `{"content":"half an ans"}`, `"stop"`) + `]}`:          {"m", "", ""},
+		`{"choices":[{"message":{"content":"half"},"finish_reason":"error","error":{"code":429,"message":"m"}}]}`: {"m", "", "429"},
+		`{"choices":[` + choice(0, `{"content":"half"}`, `"insufficient_system_resource"`) + `]}`: {
+			"finish_reason is insufficient_system_resource: the server ran short and broke the answer off", "insufficient_system_resource", ""},
 	} {
 		_, err := parseReply([]byte(body))
 		var said *apiError
@@ -90,6 +107,9 @@ func TestShare(t *testing.T) {
 }
 
 func FuzzParseReply(f *testing.F) {
+	for _, name := range vendors(f, ".json") {
+		f.Add(readVendor(f, name))
+	}
 	for _, seed := range []string{
 		`{"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":7}}`,
 		`{"choices":[{"index":1,"message":{"content":[{"type":"text","text":"a"}],"tool_calls":[{"id":"x"}]}},{"index":0,"message":{"refusal":"no"}}],"usage":{"completion_tokens":9}}`,
@@ -107,13 +127,16 @@ func FuzzParseReply(f *testing.F) {
 		}
 		var sum int64
 		for _, a := range r.answers {
-			if a.CompletionTokens < 0 || a.PromptTokens < 0 {
+			if a.CompletionTokens < 0 || a.PromptTokens < 0 || a.CachedTokens > a.PromptTokens {
 				t.Fatalf("negative counts: %+v", a)
 			}
-			for _, s := range []string{a.Content, a.Reasoning, a.ToolCalls, a.FinishReason, a.Model} {
+			for _, s := range []string{a.Content, a.Reasoning, a.ToolCalls, a.FinishReason, a.Model, a.Refusal, a.Fingerprint} {
 				if !utf8.ValidString(s) {
 					t.Fatalf("text that is not UTF-8: %q", s)
 				}
+			}
+			if calls := a.ToolCalls; calls != "" && !json.Valid([]byte(calls)) {
+				t.Fatalf("tool calls that are not JSON: %q", calls)
 			}
 			sum += int64(a.CompletionTokens)
 		}

@@ -82,7 +82,7 @@ type sent struct {
 // attempt is one try of request. The store is looked at when the request has its pass, so that what another run has
 // bought meanwhile is not bought again.
 func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out []outcome, t ticket) (left []int, s sent, err error) {
-	asked := neighbours(samples, n)
+	asked := q.neighbours(samples, n)
 	body, err := q.body(asked[0], len(asked))
 	if err != nil {
 		return samples, sent{failure: &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}}, nil
@@ -109,7 +109,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 		return left, s, err
 	}
 	if len(left) < len(samples) {
-		asked = neighbours(left, n)
+		asked = q.neighbours(left, n)
 		if body, err = q.body(asked[0], len(asked)); err != nil {
 			a.pool.cancel(pass)
 			return left, s, err

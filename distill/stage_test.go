@@ -65,8 +65,11 @@ func (l *leap) waits() []time.Duration {
 // newStage is a stage on a store of the test's own, or on the one that change names.
 func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) *Distill {
 	t.Helper()
-	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: Exactly(4), MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
+	d := &Distill{Options: Options{Model: "m", Samples: Exactly(4), MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
 		Identity: "test"}}
+	if teacher != nil {
+		d.Endpoint = teacher.URL()
+	}
 	for _, c := range change {
 		c(d)
 	}
@@ -327,7 +330,7 @@ func TestWhatIsSent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, fmt.Sprintf(`{"chat_template_kwargs":{"enable_thinking":false},"max_tokens":40,"messages":[{"role":"system","content":"Be brief."},`+
 		`{"role":"user","content":"a < b & \"c\""}],"model":"m","seed":%d,"stop":["END"],"temperature":0,`+
-		`"tools":[{"function":{"name":"f","strict":true,"x":1.50},"type":"function"}],"top_k":20,"top_p":0.5}`, q.seed), call.Body)
+		`"tools":[{"function":{"name":"f","strict":true,"x":1.50},"type":"function"}],"top_k":20,"top_p":0.5}`, q.variants[0].seed), call.Body)
 	assert.Empty(t, call.Header.Get("Authorization"), "no key goes to loopback unasked")
 	assert.Equal(t, "application/json", call.Header.Get("Content-Type"))
 	assert.Empty(t, cmp.Diff(prompt.Prompt, r.Rows[0].Prompt.Prompt), "the run's system prompt is left out of the rows")

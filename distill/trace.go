@@ -96,13 +96,14 @@ func (s *spans) request(ctx context.Context, e *endpoint, q *query, from, n int)
 			a = append(a, attribute.Int("server.port", port))
 		}
 	}
-	if q.seed >= 0 {
-		a = append(a, attribute.Int64("gen_ai.request.seed", q.seed+int64(from)))
+	if seed, ok := q.seed(from); ok {
+		a = append(a, attribute.Int64("gen_ai.request.seed", seed))
 	}
-	if ms, ok := q.fields["messages"].([]stillhouse.Message); ok && s.content {
+	fields := q.variants[q.variantOf(from)].fields
+	if ms, ok := fields["messages"].([]stillhouse.Message); ok && s.content {
 		a = append(a, attribute.String("gen_ai.input.messages", said(ms, nil)))
 	}
-	model, _ := q.fields["model"].(string)
+	model, _ := fields["model"].(string)
 	ctx, span := s.tracer.Start(ctx, "chat "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(a...))
 	return ctx, func(t *trip, r *reply, err error) {
 		defer span.End()

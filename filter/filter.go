@@ -65,11 +65,7 @@ func (f *Filter) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := f.Validate(); err != nil {
 		return nil, err
 	}
-	var need []string
-	for _, c := range stillhouse.SampleSchema.Fields() {
-		need = append(need, c.Name)
-	}
-	return in, stillhouse.Require(in, stillhouse.SampleSchema, need...)
+	return in, stillhouse.RequireRows(in, stillhouse.SampleSchema)
 }
 
 // Process applies the rules to the rows of a batch.

@@ -45,6 +45,15 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What the endpoint says of an answer counts in any language.
+func TestWhatTheEndpointMarks(t *testing.T) {
+	marked, stopped := row("p1", 0, "q", "Das mache ich nicht."), row("p2", 0, "q", "First you take")
+	marked.Refusal, stopped.FinishReason = new("Das mache ich nicht."), "content_filter"
+	require.Equal(t, []string{`refusal: the endpoint marks it as a refusal: "Das mache ich nicht."`,
+		"truncated: finish_reason is content_filter: the endpoint's filter stopped it after 3 tokens", ""},
+		outcomes(t, "[truncated, refusal]", marked, stopped, row("p3", 0, "q", "Das mache ich nicht.")))
+}
+
 func TestNoRefusals(t *testing.T) {
 	for _, text := range []string{
 		"",

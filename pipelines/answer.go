@@ -15,6 +15,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/conversation"
 	"stillhouse/internal/student"
 )
 
@@ -36,8 +37,6 @@ type Answer struct {
 
 var _ stillhouse.Expander = (*Answer)(nil)
 
-var promptColumns = []string{"prompt_id", "prompt", "tools", "reference", "source", "meta"}
-
 // Name implements stillhouse.Stage.
 func (a *Answer) Name() string { return "answer" }
 
@@ -46,7 +45,7 @@ func (a *Answer) Fanout() int { return a.Samples + 1 }
 
 // Schema implements stillhouse.Stage.
 func (a *Answer) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	if err := stillhouse.Require(in, stillhouse.PromptSchema, promptColumns...); err != nil {
+	if err := stillhouse.RequireRows(in, stillhouse.PromptSchema); err != nil {
 		return nil, err
 	}
 	return stillhouse.CandidateSchema, nil
@@ -98,7 +97,11 @@ func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.
 	if p.Tools != nil {
 		o.Tools = json.RawMessage(*p.Tools)
 	}
-	text, err := a.model.tokenizer.Render(messages(p.Prompt), o)
+	ms, err := messagesOf(p)
+	if err != nil {
+		return nil, fmt.Errorf("prompt %q: %w", p.ID, err)
+	}
+	text, err := a.model.tokenizer.Render(ms, o)
 	if err != nil {
 		return nil, fmt.Errorf("prompt %q: %w", p.ID, err)
 	}
@@ -130,6 +133,17 @@ func (a *Answer) answer(ctx context.Context, p stillhouse.Prompt) ([]stillhouse.
 func promptSeed(seed uint64, id string) uint64 {
 	h := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte(id), seed))
 	return binary.LittleEndian.Uint64(h[:])
+}
+
+// messagesOf are a prompt's messages as templates see them: in full where they have more than role and content.
+func messagesOf(p stillhouse.Prompt) (ms []chat.Message, err error) {
+	if p.Messages == nil {
+		return messages(p.Prompt), nil
+	}
+	if err := json.Unmarshal(conversation.ForTemplates(json.RawMessage(*p.Messages)), &ms); err != nil {
+		return nil, stillhouse.Permanentf("its prompt_messages cannot be read: %w", err)
+	}
+	return ms, nil
 }
 
 func messages(ms []stillhouse.Message) []chat.Message {

@@ -38,7 +38,7 @@ func TestAnswerConforms(t *testing.T) {
 			}
 			return stillhouse.PromptBatch(mem, rows)
 		},
-		Needs:   promptColumns,
+		Needs:   stillhouse.Needed(stillhouse.PromptSchema),
 		Output:  stillhouse.CandidateSchema,
 		Account: &stillhouse.Account{In: 12, Kept: 9, Dropped: map[string]int64{}, Failed: map[string]int64{"invalid": 3}},
 	})

@@ -101,6 +101,9 @@ func (c *Config) earlier() map[string]string {
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
 func (c *Config) Check(ctx context.Context) error {
+	if err := options.Under("distill", c.Distill.ReadFiles()); err != nil {
+		return err
+	}
 	score, choose := c.Curate.Stages()
 	stages := []stillhouse.Stage{&distill.Distill{Options: c.Distill}, score, choose, &filter.Filter{Rules: c.Filter}}
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
@@ -269,7 +272,11 @@ func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillh
 
 // with is step with a bar that is there.
 func (r *run) with(ctx context.Context, b *bar, in stillhouse.Source, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
-	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
+	o := stillhouse.Options{Tick: b.tick}
+	if d, ok := s.(*distill.Distill); ok { // it waits, mostly
+		o.Workers = d.Workers(shardPrompts)
+	}
+	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), o)
 	if err != nil {
 		b.clear()
 		return a, err

@@ -94,6 +94,14 @@ func samples() []stillhouse.Sample {
 	}
 }
 
+// callSample is a row with calls in its prompt and its completion, in the form of OpenAI's API.
+func callSample() stillhouse.Sample {
+	text := `[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1.0, \"a\": \"<\"}"}}]`
+	full := `[{"role":"user","content":"call"},{"role":"assistant","content":null,"tool_calls":` + text + `},{"role":"tool","content":"4","tool_call_id":"c"}]`
+	return stillhouse.Sample{Prompt: []stillhouse.Message{{Role: "user", Content: "call"}, {Role: "assistant"}, {Role: "tool", Content: "4"}}, Messages: &full,
+		Completion: []stillhouse.Message{{Role: "assistant"}}, ToolCalls: &text, PromptID: "p4"}
+}
+
 func parquetFile(t *testing.T, rec arrow.RecordBatch) []byte {
 	t.Helper()
 	var buf bytes.Buffer

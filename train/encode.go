@@ -13,7 +13,7 @@ import (
 )
 
 // In: rows with the columns prompt and completion (conversations or strings), or messages, or text; [stillhouse.SampleSchema]
-// is such a schema. tools, reasoning, tool_calls and chat_template_kwargs are used where they are there.
+// is such a schema. tools, reasoning, tool_calls, prompt_messages and chat_template_kwargs are used where they are there.
 //
 // Out: [ExampleSchema], the rows as token ids and labels, cut to max_length.
 //
@@ -42,9 +42,9 @@ func (s *Encode) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	o := s.Options
 	o.EnsureDefaults()
 	has := func(name string) bool { return in.HasField(name) }
-	for _, name := range []string{"tools", "tool_calls", "reasoning"} {
+	for _, name := range []string{"tools", "tool_calls", "reasoning", "prompt_messages"} {
 		if has(name) {
-			if err := readable(in, name, name != "reasoning", true); err != nil {
+			if err := readable(in, name, name == "tools" || name == "tool_calls", true); err != nil {
 				return nil, err
 			}
 		}

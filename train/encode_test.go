@@ -249,7 +249,7 @@ func TestFieldsOfMessages(t *testing.T) {
 	if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	batch := stillhouse.SampleBatch(memory.DefaultAllocator, samples())
+	batch := stillhouse.SampleBatch(memory.DefaultAllocator, append(samples(), callSample()))
 	defer batch.Release()
 	list, err := rows(batch, "text", func(int) string { return "" })
 	if err != nil {
@@ -270,6 +270,8 @@ func TestFieldsOfMessages(t *testing.T) {
 		"user:1+1?<|im_end|>assistant:2<it adds up><|im_end|>",
 		`user:call<|im_end|>assistant:[{"type": "function", "function": {"name": "f", "arguments": {"b": 1, "a": 2}}}]<|im_end|>[{"type": "function"}]`,
 		"user:<é><|im_end|>assistant:ok<|im_end|>!",
+		`user:call<|im_end|>assistant:[{"id": "c", "type": "function", "function": {"name": "f", "arguments": {"b": 1.0, "a": "<"}}}]<|im_end|>tool:4<|im_end|>` +
+			`assistant:[{"id": "c", "type": "function", "function": {"name": "f", "arguments": {"b": 1.0, "a": "<"}}}]<|im_end|>`,
 	} {
 		both, err := join(list[i])
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
+	messageform "stillhouse/internal/conversation"
 	"stillhouse/internal/rowfile"
 )
 
@@ -77,6 +78,11 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 			return r, stillhouse.Invalidf("%s: one of prompt and completion is a string and the other is not: make both strings or both lists of messages", name)
 		}
 		r.Prompt, r.Completion = prompt, completion
+		if full, ok := unwrapped(get("prompt_messages")); !ok {
+			return r, stillhouse.Invalidf("%s: prompt_messages is a string that is not JSON", name)
+		} else if full != nil && !isString(prompt) { // the same messages, with their tool calls
+			r.Prompt = messageform.ForTemplates(full)
+		}
 	case talk != nil:
 		r.Messages = talk
 	case text != nil:
@@ -135,7 +141,7 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 		if calls, ok = unwrapped(calls); !ok || calls == nil {
 			return stillhouse.Invalidf("%s: tool_calls is a string that is not JSON", r.Name)
 		}
-		last["tool_calls"] = calls
+		last["tool_calls"] = messageform.CallsForTemplates(calls)
 	}
 	var err error
 	r.Completion, err = json.Marshal(list)
@@ -144,7 +150,7 @@ func (r *Row) answer(reasoning, calls json.RawMessage) error {
 
 // fieldNames are the columns that rows are made of.
 func fieldNames(textField string) []string {
-	return []string{"messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", "prompt_id", "sample", textField}
+	return []string{"messages", "prompt", "completion", "tools", "chat_template_kwargs", "reasoning", "tool_calls", "prompt_messages", "prompt_id", "sample", textField}
 }
 
 // rows reads the rows of a batch. name says what to call the row at a place; it is used for rows that carry no name of

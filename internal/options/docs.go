@@ -130,7 +130,10 @@ func Table(entries []Entry) string {
 		if e.Default != "" {
 			def = "`" + e.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, e.Type, def, strings.ReplaceAll(e.Doc, "|", "\\|"))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, e.Type, def, forMarkdown.Replace(e.Doc))
 	}
 	return b.String()
 }
+
+// forMarkdown keeps a text from being read as the border of a cell or as HTML.
+var forMarkdown = strings.NewReplacer("|", "\\|", "<", "&lt;")

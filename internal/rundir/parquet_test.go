@@ -34,6 +34,8 @@ func candidates(n int) (rows []stillhouse.Candidate) {
 		}
 		if i%3 == 0 {
 			c.Reasoning, c.Reference, c.Tools = ptr(""), nil, ptr(`[{"name":"add"}]`)
+			c.CachedTokens, c.System = ptr(int32(i)), ptr("Be brief.")
+			c.LogProbs = []stillhouse.TokenLogProb{{Token: "it", LogProb: -0.25, Top: []stillhouse.AlternativeToken{{Token: "it", LogProb: -0.25}, {Token: "so", LogProb: -2}}}, {Token: " is"}}
 		}
 		rows = append(rows, c)
 	}
@@ -53,7 +55,7 @@ func scored(n int) (rows []stillhouse.Scored) {
 
 func samples(n int) (rows []stillhouse.Sample) {
 	for _, c := range candidates(n) {
-		rows = append(rows, stillhouse.Sample{Prompt: c.Prompt.Prompt, Completion: c.Completion, PromptID: c.ID, Tools: c.Tools, Model: c.Model, Meta: c.Reasoning})
+		rows = append(rows, stillhouse.Sample{Prompt: c.Prompt.Prompt, Completion: c.Completion, PromptID: c.ID, Tools: c.Tools, Model: c.Model, Meta: c.Reasoning, LogProbs: c.LogProbs, System: c.System})
 	}
 	return rows
 }

@@ -154,8 +154,6 @@ func (in *chatRequest) check(served string) error {
 		return badRequest("max_completion_tokens", "max_completion_tokens is %d: it must be at least 1", *in.MaxCompletionTokens)
 	case len(in.Stop) > maxStops:
 		return badRequest("stop", "stop has %d strings: at most %d are possible", len(in.Stop), maxStops)
-	case in.Stream && in.Logprobs:
-		return badRequest("logprobs", "logprobs are not sent in streams: leave out one of logprobs and stream")
 	case in.StreamOptions != nil && !in.Stream:
 		return badRequest("stream_options", "stream_options need stream: true")
 	}

@@ -334,7 +334,6 @@ func TestBadRequests(t *testing.T) {
 		"stop type":       {ask("x", fields{"stop": 5}), 400, "", "stop must be"},
 		"penalty":         {ask("x", fields{"presence_penalty": 0.5}), 400, "presence_penalty", "not supported"},
 		"json mode":       {ask("x", fields{"response_format": fields{"type": "json_object"}}), 400, "response_format", "not supported"},
-		"stream logprobs": {ask("x", fields{"stream": true, "logprobs": true}), 400, "logprobs", "stream"},
 		"body":            {ask(strings.Repeat("x", 5000), nil), 413, "", "too large"},
 	} {
 		r := post(t, url, tc.body)

@@ -22,7 +22,7 @@ type chunk struct {
 type chunkChoice struct {
 	Index        int       `json:"index"`
 	Delta        delta     `json:"delta"`
-	Logprobs     *struct{} `json:"logprobs"`
+	Logprobs     *logprobs `json:"logprobs"`
 	FinishReason *string   `json:"finish_reason"`
 }
 
@@ -60,7 +60,8 @@ func (e *events) send(body any) {
 	}
 }
 
-// stream answers with chunks as the tokens come: for each sample its role, pieces of text, and why it ended.
+// stream answers with chunks as the tokens come: for each sample its role, pieces of text, and why it ended. The
+// log-probabilities of all its tokens, where they are asked for, come with the last: clients join what the chunks have.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, in *chatRequest, request student.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-cache")
@@ -71,20 +72,20 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, in *chatRequest,
 	if withUsage {
 		base.Usage = new(*usage)
 	}
-	say := func(sample int, d delta, finish *string) {
+	say := func(choice chunkChoice) {
 		c := base
-		c.Choices = []chunkChoice{{Index: sample, Delta: d, FinishReason: finish}}
+		c.Choices = []chunkChoice{choice}
 		out.send(c)
 	}
 	text := func(sample int, text string) {
 		if text != "" {
-			say(sample, delta{Content: &text}, nil)
+			say(chunkChoice{Index: sample, Delta: delta{Content: &text}})
 		}
 	}
 	writers := s.writers(in, request.N)
 	empty := ""
 	for i := range writers {
-		say(i, delta{Role: "assistant", Content: &empty}, nil)
+		say(chunkChoice{Index: i, Delta: delta{Role: "assistant", Content: &empty}})
 	}
 	completions, err := s.generator.Generate(r.Context(), request, func(sample int, token int32) bool {
 		text(sample, writers[sample].add(token))
@@ -100,7 +101,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, in *chatRequest,
 	for i, c := range completions {
 		text(i, writers[i].finish())
 		why := reason(c, writers[i])
-		say(i, delta{}, &why)
+		say(chunkChoice{Index: i, Logprobs: s.logprobs(in, c), FinishReason: &why})
 	}
 	if withUsage {
 		c, u := base, count(request, completions)

@@ -34,7 +34,7 @@ func (s *toy) Name() string {
 }
 
 func (s *toy) Schema(in *arrow.Schema) (*arrow.Schema, error) {
-	err := stillhouse.Require(in, stillhouse.PromptSchema, "prompt", "source", "prompt_id", "tools", "reference", "meta")
+	err := stillhouse.RequireRows(in, stillhouse.PromptSchema)
 	switch {
 	case s.Fault == "lax":
 	case err != nil && s.Fault == "unnamed":

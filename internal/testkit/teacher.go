@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -41,6 +42,10 @@ type Teacher struct {
 	Headers func(Call, http.Header)
 	// NoUsage leaves the usage out of answers.
 	NoUsage bool
+	// Usage is put into the usage of answers beside the counts, such as prompt_tokens_details.
+	Usage map[string]any
+	// Fingerprint is the system_fingerprint of answers; empty leaves it out.
+	Fingerprint string
 
 	server   *http.Server
 	url      string
@@ -65,6 +70,9 @@ type Call struct {
 	Temperature *float64
 	MaxTokens   int             // 0 where the request has none; max_completion_tokens counts as well
 	Tools       json.RawMessage // as they came
+	Stream      bool
+	StreamUsage bool                       // include_usage among the stream_options
+	Fields      map[string]json.RawMessage // all of the request
 }
 
 // Prompt is the last message's text.
@@ -83,6 +91,11 @@ type Choice struct {
 	FinishReason string
 	Tokens       int
 	Null         bool // the message is null
+
+	Refusal  string          // with which the content is null
+	LogProbs json.RawMessage // what stands under logprobs
+	Parts    json.RawMessage // the content as a list of parts
+	Error    json.RawMessage // an error of this choice
 }
 
 // A Fault is a request that gets no proper answer.
@@ -95,6 +108,11 @@ type Fault struct {
 	Reset      bool   // the connection is closed without an answer
 	Hold       <-chan struct{}
 	Pass       bool // after Hold, answer properly
+
+	// Of answers that are streamed: Silent holds back what follows the first pieces until the channel is closed, and
+	// Unended leaves out the last event, [DONE], and what tells that all is there.
+	Silent  <-chan struct{}
+	Unended bool
 }
 
 // A Book is what is known of one request body.
@@ -236,6 +254,12 @@ func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := t.answer(call)
 	t.headers(call, w.Header())
+	if call.Stream {
+		if t.stream(r.Context(), w, call, answer, fault) {
+			t.book(call, func(b *Book) { b.Answered++ })
+		}
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
 	w.Header().Set("X-Request-Id", fmt.Sprintf("req-%d", call.Number))
@@ -296,7 +320,7 @@ func (t *Teacher) fail(ctx context.Context, w http.ResponseWriter, c Call, f *Fa
 		}
 	}
 	switch {
-	case f.Pass:
+	case f.Pass, c.Stream && (f.Silent != nil || f.Unended):
 		return true
 	case f.Reset, f.Cut:
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -305,8 +329,11 @@ func (t *Teacher) fail(ctx context.Context, w http.ResponseWriter, c Call, f *Fa
 		}
 		defer conn.Close()
 		if f.Cut {
-			answer := t.answer(c)
-			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer[:len(answer)/2])
+			answer, kind := t.answer(c), "application/json"
+			if c.Stream {
+				answer, kind = bytes.Join(events(c, answer), nil), "text/event-stream"
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", kind, len(answer), answer[:len(answer)/2])
 		} else if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}

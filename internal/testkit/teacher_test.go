@@ -59,3 +59,21 @@ func TestTeacherAnswersBySeed(t *testing.T) {
 	assert.Contains(t, many, Prose(call).Content)
 	assert.Equal(t, 3, strings.Count(many, `"index"`))
 }
+
+// A streamed answer has all pieces of the one that is not streamed, and says only when asked how many tokens it has.
+func TestTeacherStreams(t *testing.T) {
+	teacher := StartTeacher(t, &Teacher{Fingerprint: "fp", Answer: func(c Call) Choice {
+		return Choice{Content: "one two", Reasoning: "so", ToolCalls: `[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"ü\":1}"}}]`}
+	}})
+	const body = `{"messages":[{"role":"user","content":"a"}],"n":2,"stream":true`
+	_, text := ask(t, teacher, body+`}`)
+	for _, part := range []string{`"delta":{"role":"assistant"}`, `"delta":{"reasoning_content":"so"}`, `"arguments":"{\"ü"`, `"arguments":"\":1}"`, `"system_fingerprint":"fp"`,
+		`"index":1`, ": keep-alive\n\n", "data: [DONE]\n\n"} {
+		assert.Contains(t, text, part)
+	}
+	assert.NotContains(t, text, "usage")
+	_, text = ask(t, teacher, body+`,"stream_options":{"include_usage":true}}`)
+	assert.Contains(t, text, `"choices":[],"created":1700000000,"id":"chatcmpl-1","model":"","object":"chat.completion.chunk","system_fingerprint":"fp","usage":{"completion_tokens":4,`)
+	assert.Equal(t, 2, len(teacher.Books()))
+	assert.Zero(t, teacher.Resent())
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -64,15 +65,22 @@ func parseCall(body []byte) (Call, error) {
 		MaxTokens     int                  `json:"max_tokens"`
 		MaxCompletion int                  `json:"max_completion_tokens"`
 		Tools         json.RawMessage      `json:"tools"`
+		Stream        bool                 `json:"stream"`
+		StreamOptions struct {
+			IncludeUsage bool `json:"include_usage"`
+		} `json:"stream_options"`
 	}
-	if err := json.Unmarshal(body, &q); err != nil {
-		return Call{}, err
+	var fields map[string]json.RawMessage
+	for _, v := range []any{&q, &fields} {
+		if err := json.Unmarshal(body, v); err != nil {
+			return Call{}, err
+		}
 	}
 	if len(q.Messages) == 0 {
 		return Call{}, errors.New("messages must not be empty")
 	}
 	c := Call{Body: string(body), Model: q.Model, Messages: q.Messages, N: 1, Seed: q.Seed, Temperature: q.Temperature,
-		MaxTokens: max(q.MaxTokens, q.MaxCompletion), Tools: q.Tools}
+		MaxTokens: max(q.MaxTokens, q.MaxCompletion), Tools: q.Tools, Stream: q.Stream, StreamUsage: q.StreamOptions.IncludeUsage, Fields: fields}
 	if q.N != nil {
 		c.N = *q.N
 	}
@@ -102,6 +110,12 @@ func (t *Teacher) answer(c Call) []byte {
 		}
 		total += choice.Tokens
 		choices[i] = map[string]any{"index": i, "message": t.message(choice), "finish_reason": choice.FinishReason}
+		if choice.LogProbs != nil {
+			choices[i]["logprobs"] = choice.LogProbs
+		}
+		if choice.Error != nil {
+			choices[i]["error"] = choice.Error
+		}
 	}
 	body := map[string]any{"id": fmt.Sprintf("chatcmpl-%d", c.Number), "object": "chat.completion", "created": 1700000000, "model": c.Model, "choices": choices}
 	if !t.NoUsage {
@@ -109,7 +123,12 @@ func (t *Teacher) answer(c Call) []byte {
 		for _, m := range c.Messages {
 			prompt += 4 + len(strings.Fields(m.Content))
 		}
-		body["usage"] = map[string]any{"prompt_tokens": prompt, "completion_tokens": total, "total_tokens": prompt + total}
+		usage := map[string]any{"prompt_tokens": prompt, "completion_tokens": total, "total_tokens": prompt + total}
+		maps.Copy(usage, t.Usage)
+		body["usage"] = usage
+	}
+	if t.Fingerprint != "" {
+		body["system_fingerprint"] = t.Fingerprint
 	}
 	b, err := json.Marshal(body)
 	if err != nil { // only a test's own broken ToolCalls get here
@@ -129,6 +148,12 @@ func (t *Teacher) message(c Choice) any {
 			field = "reasoning_content"
 		}
 		m[field] = c.Reasoning
+	}
+	if c.Parts != nil {
+		m["content"] = c.Parts
+	}
+	if c.Refusal != "" {
+		m["content"], m["refusal"] = nil, c.Refusal
 	}
 	if c.ToolCalls != "" {
 		m["tool_calls"] = json.RawMessage(c.ToolCalls)

@@ -58,6 +58,10 @@ assert cut.finish_reason == "stop" and cut.message.content == texts[0][: texts[0
 
 logged = ask(logprobs=True, temperature=0).choices[0]
 assert all(t.logprob <= 0 for t in logged.logprobs.content) and len(logged.logprobs.content) > 0
+with client.chat.completions.stream(model=model, messages=messages, max_tokens=24, seed=1, temperature=0, logprobs=True) as stream:
+    for event in stream:
+        pass
+    assert stream.current_completion_snapshot.choices[0].logprobs.content == logged.logprobs.content
 
 assert refused(openai.NotFoundError, model="other").code == "model_not_found"
 assert refused(openai.BadRequestError, max_tokens=100000).code == "context_length_exceeded"

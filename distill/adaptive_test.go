@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -266,4 +267,56 @@ func TestAdaptiveConforms(t *testing.T) {
 		Needs:  []string{"prompt_id", "prompt"},
 		Output: stillhouse.CandidateSchema,
 	})
+}
+
+// A shown is a judge that remembers what it was shown.
+type shown struct {
+	mu   sync.Mutex
+	rows map[string]stillhouse.Candidate
+}
+
+func (r *shown) Accept(_ context.Context, cs []stillhouse.Candidate) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range cs {
+		r.rows[fmt.Sprint(c.ID, "/", c.Sample)] = c
+	}
+	return 0, nil
+}
+
+func (r *shown) Most() int { return 1 }
+
+// What is judged while the teacher is asked is the row that is scored later, to the last field.
+func TestJudgedIsWhatIsScored(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		teacher := testkit.StartTeacher(t, &testkit.Teacher{Fingerprint: "fp", Usage: map[string]any{"prompt_tokens_details": map[string]any{"cached_tokens": 3}},
+			Answer: func(c testkit.Call) testkit.Choice {
+				switch c.Sample {
+				case 0:
+					return testkit.Choice{Content: "<think>two and two</think> four", LogProbs: []byte(`{"content":[{"token":"four","logprob":-0.5,"bytes":null,"top_logprobs":[]}]}`)}
+				case 1:
+					return testkit.Choice{Refusal: "I cannot say."}
+				default:
+					return testkit.Choice{ToolCalls: `[{"id":"c1","type":"function","function":{"name":"add","arguments":"{}"}}]`, FinishReason: "tool_calls"}
+				}
+			}})
+		judge := &shown{rows: map[string]stillhouse.Candidate{}}
+		d := newStage(t, teacher, func(d *Distill) {
+			d.Samples, d.ReasoningTags, d.Systems, d.KeepSystem = Samples{Min: 3, Max: 6, Enough: 1}, []string{"<think>", "</think>"}, []string{"Be brief.", "Be kind."}, keep
+			d.Join(judge)
+		})
+		prompts := questions(8)
+		for i := range prompts {
+			prompts[i].Tools = new(`[{"type":"function","function":{"name":"add"}}]`)
+		}
+		r := mustRun(t, d, prompts)
+		require.Len(t, r.Rows, 48)
+		want := map[string]stillhouse.Candidate{}
+		for _, c := range r.Rows {
+			want[fmt.Sprint(c.ID, "/", c.Sample)] = c
+		}
+		assert.Empty(t, cmp.Diff(want, judge.rows))
+		assert.Equal(t, "two and two", *judge.rows["p0/0"].Reasoning)
+		assert.Equal(t, keep, judge.rows["p0/0"].System == nil)
+	}
 }

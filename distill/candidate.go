@@ -52,6 +52,28 @@ func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key, syst
 	optional(system)
 }
 
+// candidate is the row that appendCandidate and withAsked write of a sample's answer.
+func (o *Options) candidate(q *query, sample int, a Answer) stillhouse.Candidate {
+	text := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	count := func(n int) *int32 {
+		if n < 0 {
+			return nil
+		}
+		return new(int32(n))
+	}
+	a = o.shape(a)
+	x := o.asked(q, sample)
+	return stillhouse.Candidate{Prompt: x.prompt, Sample: int32(sample), Completion: []stillhouse.Message{{Role: "assistant", Content: a.Content}},
+		Reasoning: text(a.Reasoning), ToolCalls: text(a.ToolCalls), FinishReason: a.FinishReason, PromptTokens: int32(a.PromptTokens),
+		CompletionTokens: int32(a.CompletionTokens), Model: a.Model, RequestKey: q.keys[sample].String(), Refusal: text(a.Refusal), LogProbs: a.LogProbs,
+		CachedTokens: count(a.CachedTokens), ReasoningTokens: count(a.ReasoningTokens), SystemFingerprint: text(a.Fingerprint), System: text(x.system)}
+}
+
 func appendMessages(to array.Builder, ms []stillhouse.Message) {
 	list := to.(*array.ListBuilder)
 	list.Append(true)

@@ -138,7 +138,7 @@ func (f *Forecaster) query(ctx context.Context, q *query, found map[Key]Answer) 
 		for s, before := asked, true; s < asked+n; s++ {
 			a, ok := found[q.keys[s]]
 			if ok {
-				there = append(there, candidate(q, s, a))
+				there = append(there, f.opts.candidate(q, s, a))
 				f.answers++
 				f.completion += int64(a.CompletionTokens)
 				f.bytes += length

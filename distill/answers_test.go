@@ -166,7 +166,7 @@ func TestAnswersThatBrokeOff(t *testing.T) {
 				}
 				return choice
 			}})
-			d := newStage(t, teacher, change, func(d *Distill) { d.Samples, d.Concurrency = 1, 1 })
+			d := newStage(t, teacher, change, func(d *Distill) { d.Samples, d.Concurrency = Exactly(1), 1 })
 			r := mustRun(t, d, questions(3))
 			assert.Equal(t, 3, n)
 			for _, c := range r.Rows {
@@ -190,7 +190,7 @@ func TestReasoningTags(t *testing.T) {
 		"":                                 {"", ""},
 	} {
 		teacher := testkit.StartTeacher(t, &testkit.Teacher{Answer: func(testkit.Call) testkit.Choice { return testkit.Choice{Content: content} }})
-		d := newStage(t, teacher, func(d *Distill) { d.Samples, d.ReasoningTags = 1, []string{"<think>", "</think>"} })
+		d := newStage(t, teacher, func(d *Distill) { d.Samples, d.ReasoningTags = Exactly(1), []string{"<think>", "</think>"} })
 		c := mustRun(t, d, questions(1)).Rows[0]
 		assert.Equal(t, want[1], c.Text(), content)
 		if want[0] == "" {
@@ -198,13 +198,13 @@ func TestReasoningTags(t *testing.T) {
 		} else if assert.NotNil(t, c.Reasoning, content) {
 			assert.Equal(t, want[0], *c.Reasoning, content)
 		}
-		raw := mustRun(t, newStage(t, teacher, inStore(d.Store), func(d *Distill) { d.Samples = 1 }), questions(1)).Rows[0]
+		raw := mustRun(t, newStage(t, teacher, inStore(d.Store), func(d *Distill) { d.Samples = Exactly(1) }), questions(1)).Rows[0]
 		assert.Equal(t, content, raw.Text())
 		assert.Equal(t, c.RequestKey, raw.RequestKey)
 		assert.Equal(t, 1, teacher.Requests(), "the tags change rows, not requests")
 	}
 	teacher := testkit.StartTeacher(t, rich())
-	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.ReasoningTags = 1, []string{"<think>", "</think>"} })
+	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.ReasoningTags = Exactly(1), []string{"<think>", "</think>"} })
 	assert.Contains(t, *mustRun(t, d, questions(1)).Rows[0].Reasoning, "Let me think", "a field of its own wins")
 }
 
@@ -232,7 +232,7 @@ func TestConformsWithEverything(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "conform.db")
 	testkit.Conform(t, testkit.Case{
 		New: func() stillhouse.Stage {
-			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, Store: store, AnswerOptions: AnswerOptions{
+			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: Exactly(4), Store: store, AnswerOptions: AnswerOptions{
 				Stream: true, LogProbs: true, Systems: personas, SystemBy: SystemBySample, KeepSystem: true, Tools: &Document{JSON: json.RawMessage(aTool)},
 				ReasoningTags: []string{"<think>", "</think>"}, ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}}
 		},

@@ -123,6 +123,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = req.Body.Close()
 	}
 	req = req.Clone(req.Context())
+	inject(req.Context(), req.Header)
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
 	req.Body, _ = req.GetBody()
 	req.ContentLength = int64(len(t.request))

@@ -100,7 +100,7 @@ func (q *query) addKeys(o *Options) error {
 			return err
 		}
 	}
-	q.keys = make([]Key, o.Samples)
+	q.keys = make([]Key, o.Samples.Max)
 	for i := range q.keys {
 		own := map[string]any{"sample": i}
 		if seed, ok := q.seed(i); ok {

@@ -87,7 +87,7 @@ extra_body: {top_k: 20, logit_bias: {"50256": -100}, chat_template_kwargs: {enab
 }
 
 func TestEveryNewParameterIsPartOfTheKey(t *testing.T) {
-	base := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m", Samples: 2}
+	base := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m", Samples: Exactly(2)}
 	seen := map[Key]string{}
 	add := func(name string, change func(*Options)) *query {
 		o := base
@@ -143,7 +143,7 @@ func TestToolsOfTheRunAndOfARow(t *testing.T) {
 	ps := questions(2)
 	ps[1].Tools = new(`[{"type":"function","function":{"name":"own"}}]`)
 	d := newStage(t, teacher, func(d *Distill) {
-		d.Samples, d.Tools, d.ToolChoice = 2, &Document{JSON: json.RawMessage(aTool)}, "auto"
+		d.Samples, d.Tools, d.ToolChoice = Exactly(2), &Document{JSON: json.RawMessage(aTool)}, "auto"
 	})
 	rows := mustRun(t, d, ps).Rows
 	require.Len(t, rows, 4)
@@ -168,7 +168,7 @@ func TestMessagesInFull(t *testing.T) {
 	p := stillhouse.Prompt{ID: "a", Source: "s", Messages: &full,
 		Prompt: []stillhouse.Message{{Role: "user", Content: "Add."}, {Role: "assistant"}, {Role: "tool", Content: "4"}}}
 	for _, keep := range []bool{false, true} {
-		d := newStage(t, teacher, func(d *Distill) { d.Samples, d.System, d.KeepSystem = 1, "Be brief.", keep })
+		d := newStage(t, teacher, func(d *Distill) { d.Samples, d.System, d.KeepSystem = Exactly(1), "Be brief.", keep })
 		row := mustRun(t, d, []stillhouse.Prompt{p}).Rows[0]
 		sent := string(teacher.Calls()[teacher.Requests()-1].Fields["messages"])
 		assert.Equal(t, `[{"role":"system","content":"Be brief."},`+full[1:], sent)
@@ -224,7 +224,7 @@ func TestSystemsByPrompt(t *testing.T) {
 // Samples take the system prompts by turns; what a sample is asked with does not change when there are more of them.
 func TestSystemsBySample(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})
-	bySample := func(d *Distill) { d.Systems, d.SystemBy, d.Samples = personas, SystemBySample, 6 }
+	bySample := func(d *Distill) { d.Systems, d.SystemBy, d.Samples = personas, SystemBySample, Exactly(6) }
 	d := newStage(t, teacher, bySample)
 	rows := mustRun(t, d, questions(10)).Rows
 	require.Len(t, rows, 60)
@@ -245,7 +245,7 @@ func TestSystemsBySample(t *testing.T) {
 	}
 	assert.Len(t, seeds, 60)
 	requests := teacher.Requests()
-	more := mustRun(t, newStage(t, teacher, inStore(d.Store), bySample, func(d *Distill) { d.Samples = 9 }), questions(10)).Rows
+	more := mustRun(t, newStage(t, teacher, inStore(d.Store), bySample, func(d *Distill) { d.Samples = Exactly(9) }), questions(10)).Rows
 	assert.Equal(t, requests+30, teacher.Requests())
 	for _, c := range more {
 		if c.Sample < 6 {

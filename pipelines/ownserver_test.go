@@ -40,7 +40,7 @@ func TestOwnServerStreamed(t *testing.T) {
 		prompts = append(prompts, stillhouse.Prompt{ID: fmt.Sprint(i), Prompt: []stillhouse.Message{{Role: "user", Content: fmt.Sprint("Say ", i)}}})
 	}
 	ask := func(stream bool) []stillhouse.Candidate {
-		d := &distill.Distill{Options: distill.Options{Endpoint: url, Identity: "tiny", Model: "tiny", Samples: 3, MaxTokens: 12,
+		d := &distill.Distill{Options: distill.Options{Endpoint: url, Identity: "tiny", Model: "tiny", Samples: distill.Exactly(3), MaxTokens: 12,
 			Store: filepath.Join(t.TempDir(), "store.db"), AnswerOptions: distill.AnswerOptions{Stream: stream, LogProbs: true}}}
 		defer d.Close()
 		sink := &testkit.MemorySink{}

@@ -97,7 +97,7 @@ func appendJSON(b *bytes.Buffer, n *yaml.Node, depth int) error {
 		return each('{', '}', 2, func(i int) error {
 			key := resolve(n.Content[i])
 			if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" {
-				return wrong("has %s as a key: JSON has texts only", say(key))
+				return wrong("has %s as a key: JSON has texts only", Say(key))
 			}
 			if seen[key.Value] {
 				return Problem{Line: key.Line, Text: fmt.Sprintf("has %q twice", key.Value)}
@@ -120,11 +120,11 @@ func appendJSON(b *bytes.Buffer, n *yaml.Node, depth int) error {
 		if text := json.RawMessage(n.Value); json.Valid(text) {
 			v = text
 		} else if err := n.Decode(&v); err != nil {
-			return wrong("is %s: %v", say(n), err)
+			return wrong("is %s: %v", Say(n), err)
 		}
 	}
 	if err := writeJSON(b, v); err != nil {
-		return wrong("is %s, which JSON cannot say", say(n))
+		return wrong("is %s, which JSON cannot say", Say(n))
 	}
 	return nil
 }

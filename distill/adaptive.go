@@ -55,7 +55,7 @@ func (a *asker) judge(ctx context.Context, q *query, from int, out []outcome) (i
 	var candidates []stillhouse.Candidate
 	for i, o := range out {
 		if o.answered() {
-			candidates = append(candidates, candidate(q, from+i, o.answer))
+			candidates = append(candidates, a.opts.candidate(q, from+i, o.answer))
 		}
 	}
 	if len(candidates) == 0 {
@@ -66,17 +66,4 @@ func (a *asker) judge(ctx context.Context, q *query, from int, out []outcome) (i
 		a.tally.judged(len(candidates), n)
 	}
 	return n, err
-}
-
-// candidate is the row that a sample's answer becomes.
-func candidate(q *query, sample int, a Answer) stillhouse.Candidate {
-	optional := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
-	return stillhouse.Candidate{Prompt: q.prompt, Sample: int32(sample), Completion: []stillhouse.Message{{Role: "assistant", Content: a.Content}},
-		Reasoning: optional(a.Reasoning), ToolCalls: optional(a.ToolCalls), FinishReason: a.FinishReason, PromptTokens: int32(a.PromptTokens),
-		CompletionTokens: int32(a.CompletionTokens), Model: a.Model, RequestKey: q.keys[sample].String()}
 }

@@ -67,14 +67,15 @@ func (r *run) distill(ctx context.Context) (err error) {
 			}
 		}()
 	}
-	if err := stage.Open(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
 	b := r.ui.bar("distill", rows*stage.Fanout())
 	if b.end, err = r.watch(stage, b); err != nil {
 		return err
 	}
+	if err := stage.Open(ctx); err != nil {
+		b.clear()
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
 	if _, err := r.with(ctx, b, in, stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)
 	}

@@ -42,6 +42,7 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 		}
 		r.ui.say("metrics at %s", w.endpoint.URL())
 	}
+	stage.OnWait(w.waits)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -66,6 +67,18 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 			}
 		}
 	}, nil
+}
+
+// waits tells of a time in which nothing can be sent, so that no run stands still without a word, and of its end.
+func (w *watcher) waits(at distill.Wait) {
+	switch {
+	case w.ui.Log != nil:
+		w.ui.Log.Info("wait", "step", "distill", "endpoint", at.Endpoint, "why", at.Why, "until", at.Until, "over", at.Until.IsZero())
+	case at.Until.IsZero():
+		w.bar.say("%-8s going on", "distill")
+	default:
+		w.bar.say("%-8s waiting until %s: %s", "distill", at.Until.Format(time.TimeOnly), at.Why)
+	}
 }
 
 // tick tells what it is time to tell.
@@ -123,6 +136,9 @@ func (w *watcher) brief(s distill.Status) string {
 	}
 	if len(s.Retries) > 0 {
 		parts = append(parts, "sent again: "+reasons(s.Retries))
+	}
+	if until := s.Waiting.Until; !until.IsZero() {
+		parts = append(parts, "waiting until "+until.Format(time.TimeOnly))
 	}
 	return strings.Join(parts, ", ")
 }

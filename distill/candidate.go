@@ -12,49 +12,11 @@ import (
 	"stillhouse/internal/conversation"
 )
 
-// appendCandidate appends to the columns of candidateColumns, in their order.
-func appendCandidate(b *array.RecordBuilder, sample int, a Answer, key Key, system string) {
-	column := 0
-	next := func() array.Builder {
-		column++
-		return b.Field(column - 1)
-	}
-	text := func(v string) { next().(*array.StringBuilder).Append(v) }
-	optional := func(v string) {
-		if c := next().(*array.StringBuilder); v == "" {
-			c.AppendNull()
-		} else {
-			c.Append(v)
-		}
-	}
-	count := func(v int) { next().(*array.Int32Builder).Append(int32(v)) }
-	optionalCount := func(v int) {
-		if c := next().(*array.Int32Builder); v < 0 {
-			c.AppendNull()
-		} else {
-			c.Append(int32(v))
-		}
-	}
-	count(sample)
-	appendMessages(next(), []stillhouse.Message{{Role: "assistant", Content: a.Content}})
-	optional(a.Reasoning)
-	optional(a.ToolCalls)
-	text(a.FinishReason)
-	count(a.PromptTokens)
-	count(a.CompletionTokens)
-	text(a.Model)
-	text(key.String())
-	optional(a.Refusal)
-	stillhouse.AppendLogProbs(next(), a.LogProbs)
-	optionalCount(a.CachedTokens)
-	optionalCount(a.ReasoningTokens)
-	optional(a.Fingerprint)
-	optional(system)
-}
-
-// candidate is the row that appendCandidate and withAsked write of a sample's answer.
+// candidate is the row that a sample's answer becomes. Its prompt is what was asked: the tools are those that were sent,
+// and where keep_system says so the messages are. What else was sent is in System.
 func (o *Options) candidate(q *query, sample int, a Answer) stillhouse.Candidate {
-	text := func(s string) *string {
+	a = o.shape(a)
+	optional := func(s string) *string {
 		if s == "" {
 			return nil
 		}
@@ -66,12 +28,64 @@ func (o *Options) candidate(q *query, sample int, a Answer) stillhouse.Candidate
 		}
 		return new(int32(n))
 	}
-	a = o.shape(a)
-	x := o.asked(q, sample)
-	return stillhouse.Candidate{Prompt: x.prompt, Sample: int32(sample), Completion: []stillhouse.Message{{Role: "assistant", Content: a.Content}},
-		Reasoning: text(a.Reasoning), ToolCalls: text(a.ToolCalls), FinishReason: a.FinishReason, PromptTokens: int32(a.PromptTokens),
-		CompletionTokens: int32(a.CompletionTokens), Model: a.Model, RequestKey: q.keys[sample].String(), Refusal: text(a.Refusal), LogProbs: a.LogProbs,
-		CachedTokens: count(a.CachedTokens), ReasoningTokens: count(a.ReasoningTokens), SystemFingerprint: text(a.Fingerprint), System: text(x.system)}
+	c := stillhouse.Candidate{Prompt: q.prompt, Sample: int32(sample), Completion: []stillhouse.Message{{Role: "assistant", Content: a.Content}},
+		Reasoning: optional(a.Reasoning), ToolCalls: optional(a.ToolCalls), FinishReason: a.FinishReason, PromptTokens: int32(a.PromptTokens),
+		CompletionTokens: int32(a.CompletionTokens), Model: a.Model, RequestKey: q.keys[sample].String(), Refusal: optional(a.Refusal), LogProbs: a.LogProbs,
+		CachedTokens: count(a.CachedTokens), ReasoningTokens: count(a.ReasoningTokens), SystemFingerprint: optional(a.Fingerprint)}
+	c.Tools = o.toolsOf(q.prompt)
+	system := q.variants[q.variantOf(sample)].system
+	if !o.KeepSystem || system == "" {
+		c.System = optional(system)
+		return c
+	}
+	c.Prompt.Prompt = conversation.WithSystem(system, q.prompt.Prompt)
+	if q.prompt.Messages != nil {
+		if full, err := conversation.FullWithSystem(system, *q.prompt.Messages); err == nil { // newQuery has read it
+			c.Messages = &full
+		}
+	}
+	return c
+}
+
+// appendCandidate appends to the columns of candidateColumns, in their order.
+func appendCandidate(b *array.RecordBuilder, c stillhouse.Candidate) {
+	column := 0
+	next := func() array.Builder {
+		column++
+		return b.Field(column - 1)
+	}
+	text := func(v string) { next().(*array.StringBuilder).Append(v) }
+	count := func(v int32) { next().(*array.Int32Builder).Append(v) }
+	optionalCount := func(v *int32) {
+		if to := next().(*array.Int32Builder); v == nil {
+			to.AppendNull()
+		} else {
+			to.Append(*v)
+		}
+	}
+	count(c.Sample)
+	appendMessages(next(), c.Completion)
+	appendOptional(next(), c.Reasoning)
+	appendOptional(next(), c.ToolCalls)
+	text(c.FinishReason)
+	count(c.PromptTokens)
+	count(c.CompletionTokens)
+	text(c.Model)
+	text(c.RequestKey)
+	appendOptional(next(), c.Refusal)
+	stillhouse.AppendLogProbs(next(), c.LogProbs)
+	optionalCount(c.CachedTokens)
+	optionalCount(c.ReasoningTokens)
+	appendOptional(next(), c.SystemFingerprint)
+	appendOptional(next(), c.System)
+}
+
+func appendOptional(to array.Builder, v *string) {
+	if v == nil {
+		to.AppendNull()
+	} else {
+		to.(*array.StringBuilder).Append(*v)
+	}
 }
 
 func appendMessages(to array.Builder, ms []stillhouse.Message) {
@@ -103,36 +117,12 @@ func (o *Options) shape(a Answer) Answer {
 	return a
 }
 
-// asked is what a sample was asked with that its prompt has not.
-type asked struct {
-	prompt stillhouse.Prompt
-	system string // the system prompt, where it does not go into the prompt
-}
-
-// asked says what goes into the columns of a sample's prompt: its tools are those that were sent, and where keep_system
-// says so its messages are.
-func (o *Options) asked(q *query, sample int) asked {
-	x := asked{prompt: q.prompt, system: q.variants[q.variantOf(sample)].system}
-	x.prompt.Tools = o.toolsOf(q.prompt)
-	if !o.KeepSystem || x.system == "" {
-		return x
-	}
-	x.prompt.Prompt = conversation.WithSystem(x.system, q.prompt.Prompt)
-	if q.prompt.Messages != nil {
-		if full, err := conversation.FullWithSystem(x.system, *q.prompt.Messages); err == nil { // newQuery has read it
-			x.prompt.Messages = &full
-		}
-	}
-	x.system = ""
-	return x
-}
-
-// withAsked are the columns of a batch of prompts with what they were asked with in place of what they had. The columns
-// live until release.
-func (o *Options) withAsked(mem memory.Allocator, prompts arrow.RecordBatch, rows []asked) (columns []arrow.Array, release func()) {
+// withAsked are the columns of a batch of prompts, one row for each candidate, with what was asked in place of what they
+// had. The columns live until release.
+func (o *Options) withAsked(mem memory.Allocator, prompts arrow.RecordBatch, rows []stillhouse.Candidate) (columns []arrow.Array, release func()) {
 	columns = slices.Clone(prompts.Columns())
 	var made []arrow.Array
-	put := func(name string, add func(array.Builder, asked)) {
+	put := func(name string, add func(array.Builder, stillhouse.Candidate)) {
 		at := prompts.Schema().FieldIndices(name)
 		if len(at) == 0 {
 			return
@@ -145,19 +135,12 @@ func (o *Options) withAsked(mem memory.Allocator, prompts arrow.RecordBatch, row
 		columns[at[0]] = b.NewArray()
 		made = append(made, columns[at[0]])
 	}
-	optional := func(b array.Builder, v *string) {
-		if v == nil {
-			b.AppendNull()
-		} else {
-			b.(*array.StringBuilder).Append(*v)
-		}
-	}
 	if o.Tools != nil {
-		put("tools", func(b array.Builder, x asked) { optional(b, x.prompt.Tools) })
+		put("tools", func(b array.Builder, c stillhouse.Candidate) { appendOptional(b, c.Tools) })
 	}
 	if o.KeepSystem {
-		put("prompt", func(b array.Builder, x asked) { appendMessages(b, x.prompt.Prompt) })
-		put("prompt_messages", func(b array.Builder, x asked) { optional(b, x.prompt.Messages) })
+		put("prompt", func(b array.Builder, c stillhouse.Candidate) { appendMessages(b, c.Prompt.Prompt) })
+		put("prompt_messages", func(b array.Builder, c stillhouse.Candidate) { appendOptional(b, c.Messages) })
 	}
 	return columns, func() {
 		for _, c := range made {

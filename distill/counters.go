@@ -16,7 +16,7 @@ type Counters struct {
 	PromptTokens     int64            `json:"prompt_tokens"`     // paid for in this run, as the endpoint counts: once a request
 	CachedTokens     int64            `json:"cached_tokens"`     // of them, those that the endpoint says it had in its cache
 	CompletionTokens int64            `json:"completion_tokens"` // paid for in this run
-	ReasoningTokens  int64            `json:"reasoning_tokens"`  // of the completions', those of reasoning
+	ReasoningTokens  int64            `json:"reasoning_tokens"`  // of them, those that the endpoint says are reasoning
 	Late             int64            `json:"late"`              // requests that were in flight when the budget was spent, and were answered
 }
 

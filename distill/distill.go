@@ -337,13 +337,13 @@ func (d *Distill) emit(o *Options, batch arrow.RecordBatch, prompts []stillhouse
 	b := array.NewRecordBuilder(mem, arrow.NewSchema(candidateColumns, nil))
 	defer b.Release()
 	var at []int
-	var sent []asked
+	var rows []stillhouse.Candidate
 	for i := range prompts {
 		for s, x := range outcomes[i] {
 			if x.answered() {
 				at = append(at, i)
-				sent = append(sent, o.asked(queries[i], s))
-				appendCandidate(b, s, o.shape(x.answer), queries[i].keys[s], sent[len(sent)-1].system)
+				rows = append(rows, o.candidate(queries[i], s, x.answer))
+				appendCandidate(b, rows[len(rows)-1])
 			}
 		}
 	}
@@ -358,7 +358,7 @@ func (d *Distill) emit(o *Options, batch arrow.RecordBatch, prompts []stillhouse
 	defer repeated.Release()
 	answers := b.NewRecordBatch()
 	defer answers.Release()
-	columns, release := o.withAsked(mem, repeated, sent)
+	columns, release := o.withAsked(mem, repeated, rows)
 	defer release()
 	columns = append(columns, answers.Columns()...)
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {

@@ -45,7 +45,7 @@ func (o *Options) lanes() []EndpointOptions {
 			e.APIKeyEnv = new("")
 			if e.Endpoint == o.Endpoint {
 				e.APIKeyEnv = o.APIKeyEnv
-			} else if !onThisMachine(e.Endpoint) {
+			} else if !local(e.Endpoint) {
 				e.APIKeyEnv = new(defaultKeyEnv)
 			}
 		}

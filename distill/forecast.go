@@ -61,6 +61,9 @@ func NewForecaster(ctx context.Context, o Options, judge Judge) (*Forecaster, er
 	if err := options.Under("distill", o.Validate()); err != nil {
 		return nil, err
 	}
+	if err := options.Under("distill", o.ReadFiles()); err != nil {
+		return nil, err
+	}
 	f := &Forecaster{opts: o, judge: judge}
 	path := o.Store
 	if path == "" {
@@ -144,7 +147,7 @@ func (f *Forecaster) query(ctx context.Context, q *query, found map[Key]Answer) 
 				f.bytes += length
 				f.tokens += int64(a.PromptTokens)
 			} else {
-				if missing++; before {
+				if missing++; before || q.variantOf(s) != q.variantOf(s-1) {
 					gaps++
 				}
 			}
@@ -177,7 +180,7 @@ func (f *Forecaster) query(ctx context.Context, q *query, found map[Key]Answer) 
 
 // promptBytes is the length of what a prompt says.
 func promptBytes(q *query) int64 {
-	messages, err := marshal(q.variants[q.variantOf(0)].fields["messages"])
+	messages, err := marshal(q.variants[0].fields["messages"])
 	if err != nil {
 		return 0
 	}

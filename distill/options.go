@@ -62,7 +62,7 @@ func (o *Options) EnsureDefaults() {
 		o.Concurrency = defaultConcurrency
 		if o.Endpoint == Embedded {
 			o.Concurrency = embeddedConcurrency
-		} else if onThisMachine(o.Endpoint) {
+		} else if local(o.Endpoint) {
 			o.Concurrency = loopbackConcurrency
 		}
 	}
@@ -75,7 +75,7 @@ func (o *Options) EnsureDefaults() {
 	o.AnswerOptions.ensureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if onThisMachine(o.Endpoint) || o.Endpoint == Embedded {
+		if local(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -217,10 +217,10 @@ func (o Options) APIKey() (string, error) {
 	return keys[0], nil
 }
 
-// onThisMachine reports whether an endpoint is.
-func onThisMachine(endpoint string) bool {
+// local reports whether an endpoint is on this machine.
+func local(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	return err == nil && loopback.Is(u.Hostname())
+	return err == nil && loopback.Is(strings.ToLower(u.Hostname()))
 }
 
 // teacher is what stands for the endpoint in the store's keys.

@@ -9,12 +9,12 @@ import (
 // A Status is how far a stage is, for those who watch it.
 type Status struct {
 	Counters
+	Speed
 
 	Prompts, Total int // decided, and all of them; Total is 0 where nobody said
-	Speed
-	Judged   int // answers that were judged by this process
-	Accepted int // of them, those that are good enough
-	Rows     int // accepted rows of the run, at most curate.select.best a prompt; of what this process judged or knows of
+	Judged         int // answers that were judged by this process
+	Accepted       int // of them, those that are good enough
+	Rows           int // accepted rows of the run, at most curate.select.best a prompt; of what this process judged or knows of
 
 	Cost    float64 // dollars so far; 0 without prices
 	CostEnd float64 // dollars at the end, if the prompts to come are like those asked so far; NaN when it cannot be said

@@ -27,6 +27,11 @@ type Document struct {
 	JSON json.RawMessage // compact
 }
 
+var _ options.Forms = (*Document)(nil)
+
+// OptionForms is for the page of the options.
+func (*Document) OptionForms() (what string, keys any) { return "JSON, or a path", struct{}{} }
+
 // IsZero reports whether there is none.
 func (d Document) IsZero() bool { return d.Path == "" && d.JSON == nil }
 

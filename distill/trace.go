@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"stillhouse"
+	"stillhouse/internal/conversation"
 )
 
 // spans makes a trace of each prompt: a span for the prompt, below it one for each request, those that failed among
@@ -99,11 +100,11 @@ func (s *spans) request(ctx context.Context, e *endpoint, q *query, from, n int)
 	if seed, ok := q.seed(from); ok {
 		a = append(a, attribute.Int64("gen_ai.request.seed", seed))
 	}
-	fields := q.variants[q.variantOf(from)].fields
-	if ms, ok := fields["messages"].([]stillhouse.Message); ok && s.content {
-		a = append(a, attribute.String("gen_ai.input.messages", said(ms, nil)))
+	v := q.variants[q.variantOf(from)]
+	if s.content {
+		a = append(a, attribute.String("gen_ai.input.messages", said(conversation.WithSystem(v.system, q.prompt.Prompt), nil)))
 	}
-	model, _ := fields["model"].(string)
+	model, _ := v.fields["model"].(string)
 	ctx, span := s.tracer.Start(ctx, "chat "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(a...))
 	return ctx, func(t *trip, r *reply, err error) {
 		defer span.End()

@@ -54,7 +54,6 @@ func (r *run) distill(ctx context.Context) (err error) {
 	stage.Expect(rows)
 	stage.Join(judge)
 	stage.Remember(book)
-	stage.OnWait(r.ui.waits)
 	t, err := traces.Start(ctx)
 	if err != nil { // what is worth more than its traces goes on without them
 		r.ui.say("no traces: %v", err)
@@ -67,14 +66,15 @@ func (r *run) distill(ctx context.Context) (err error) {
 			}
 		}()
 	}
-	if err := stage.Open(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
 	b := r.ui.bar("distill", rows*stage.Fanout())
 	if b.end, err = r.watch(stage, b); err != nil {
 		return err
 	}
+	if err := stage.Open(ctx); err != nil {
+		b.clear()
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
 	if _, err := r.with(ctx, b, in, stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)
 	}

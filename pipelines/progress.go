@@ -42,6 +42,7 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 		}
 		r.ui.say("metrics at %s", w.endpoint.URL())
 	}
+	stage.OnWait(w.waits)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -66,6 +67,20 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 			}
 		}
 	}, nil
+}
+
+// waits tells of a time in which nothing can be sent, so that no run stands still without a word, and of its end.
+func (w *watcher) waits(at distill.Wait) {
+	switch {
+	case w.ui.Log != nil && at.Until.IsZero():
+		w.ui.Log.Info("waiting is over", "step", "distill")
+	case w.ui.Log != nil:
+		w.ui.Log.Warn("waiting", "step", "distill", "endpoint", at.Endpoint, "why", at.Why, "until", at.Until)
+	case at.Until.IsZero():
+		w.bar.say("%-8s goes on", "distill")
+	default:
+		w.bar.say("%-8s waits until %s: %s", "distill", at.Until.Format(time.TimeOnly), at.Why)
+	}
 }
 
 // tick tells what it is time to tell.
@@ -118,8 +133,8 @@ func (w *watcher) brief(s distill.Status) string {
 	if s.PerSecond > 0 {
 		parts = append(parts, fmt.Sprintf("%.3g/s allowed", s.PerSecond))
 	}
-	if w := s.Waiting; !w.Until.IsZero() {
-		parts = append(parts, fmt.Sprintf("waits until %s: %s", w.Until.Format(time.TimeOnly), w.Why))
+	if until := s.Waiting.Until; !until.IsZero() {
+		parts = append(parts, "waits until "+until.Format(time.TimeOnly))
 	}
 	if len(s.Retries) > 0 {
 		parts = append(parts, "sent again: "+reasons(s.Retries))
@@ -180,22 +195,6 @@ func gauges(s distill.Status) []metrics.Gauge {
 		list = append(list, g)
 	}
 	return list
-}
-
-// waits says what nothing can be sent for, where no bar says so, and that it is over.
-func (u UI) waits(w distill.Wait) {
-	over := w.Until.IsZero()
-	switch {
-	case u.Log != nil && over:
-		u.Log.Info("waiting is over", "step", "distill")
-	case u.Log != nil:
-		u.Log.Warn("waiting", "step", "distill", "endpoint", w.Endpoint, "why", w.Why, "until", w.Until)
-	case u.Terminal:
-	case over:
-		u.say("%-8s goes on", "distill")
-	default:
-		u.say("%-8s waits until %s: %s", "distill", w.Until.Format(time.TimeOnly), w.Why)
-	}
 }
 
 // spent says why a run did not ask for everything.

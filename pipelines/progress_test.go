@@ -21,7 +21,8 @@ import (
 var asking42 = distill.Status{
 	Counters: distill.Counters{Requests: 420, Answered: 400, Asked: 800, FromStore: 100, PromptTokens: 9000, CachedTokens: 300, CompletionTokens: 16000,
 		Retries: map[string]int64{"429": 12, "500": 8}},
-	Prompts: 300, Total: 1000, Speed: distill.Speed{InFlight: 60, Concurrency: 64}, Judged: 900, Accepted: 450, Rows: 280, Cost: 0.169, CostEnd: 0.561,
+	Speed:   distill.Speed{InFlight: 60, Concurrency: 64},
+	Prompts: 300, Total: 1000, Judged: 900, Accepted: 450, Rows: 280, Cost: 0.169, CostEnd: 0.561,
 }
 
 // TestWatcherText looks at the lines that a log gets, and when.
@@ -73,6 +74,34 @@ func TestWatcherJSON(t *testing.T) {
 		if _, there := got["cost_at_end_dollars"]; there != (i < 2) {
 			t.Errorf("line %d foretells a cost: %t", i, there)
 		}
+	}
+}
+
+// TestWatcherWaits looks at what is said of a time in which nothing can be sent.
+func TestWatcherWaits(t *testing.T) {
+	until := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := distill.Wait{Endpoint: "http://e/v1", Why: "it answered 429", Until: until}
+	var out bytes.Buffer
+	ui := UI{Out: &out}
+	w := &watcher{ui: ui, bar: ui.bar("distill", 10)}
+	w.waits(at)
+	w.waits(distill.Wait{})
+	if want := "distill  waits until 03:04:05: it answered 429\ndistill  goes on\n"; out.String() != want {
+		t.Errorf("%q, not %q", out.String(), want)
+	}
+	var log bytes.Buffer
+	w.ui.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	w.waits(at)
+	w.waits(distill.Wait{})
+	for _, say := range []string{`"level":"WARN","msg":"waiting","step":"distill","endpoint":"http://e/v1","why":"it answered 429","until":"2026-01-02T03:04:05Z"}`, `"msg":"waiting is over"`} {
+		if !strings.Contains(log.String(), say) {
+			t.Errorf("%q is not in %s", say, log.String())
+		}
+	}
+	s := asking42
+	s.PerSecond, s.Waiting = 200, at
+	if brief := w.brief(s); !strings.Contains(brief, ", 200/s allowed, waits until 03:04:05, sent again") {
+		t.Errorf("%q", brief)
 	}
 }
 

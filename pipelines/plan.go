@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 
 	"stillhouse/distill"
 )
@@ -23,10 +22,12 @@ type Plan struct {
 	Updates   int    `json:"updates_max,omitempty"` // when every prompt yields the rows that the selection allows
 	Problems  int    `json:"eval_problems,omitempty"`
 	EvalAsked int    `json:"eval_answers,omitempty"`
+
+	Training *ArmsPlan `json:"training,omitempty"`
 }
 
 // MakePlan checks a config as a run would and says what the run would do. Nothing is asked of the teacher.
-func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
+func MakePlan(ctx context.Context, c *Config, o PlanOptions) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -37,13 +38,11 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
 		Samples: c.Distill.Samples, Answers: len(prompts.Rows) * c.Distill.Samples}
 	p.Tokens = p.Answers * c.Distill.MaxTokens
-	if t := c.Train; t != nil {
-		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples))
-		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
-		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
-		if t.MaxSteps > 0 {
-			p.Updates = t.MaxSteps
-		}
+	if p.Training, err = c.planArms(ctx, prompts.Rows, min(c.Curate.Select.Best, p.Samples), o.Runs); err != nil {
+		return nil, err
+	}
+	if t := p.Training; t != nil {
+		p.Student, p.Updates = c.Train.Student, t.Each.Updates
 	}
 	if e := c.Eval; e != nil {
 		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
@@ -66,8 +65,8 @@ func (p *Plan) WriteText(w io.Writer) error {
 		fmt.Fprintf(w, ", %d completion tokens at most", p.Tokens)
 	}
 	fmt.Fprintln(w, "; answers in the response store cost nothing.")
-	if p.Student != "" {
-		fmt.Fprintf(w, "Train %s: %d updates at most.\n", p.Student, p.Updates)
+	if p.Training != nil {
+		writeArms(w, p.Student, p.Training)
 	}
 	if p.Problems > 0 {
 		fmt.Fprintf(w, "Ask %d held-out problems: %d answers of the students.\n", p.Problems, p.EvalAsked)

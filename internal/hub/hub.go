@@ -1,5 +1,5 @@
-// Package hub finds model directories: local ones, and those of the Hugging Face Hub, which it downloads into the cache
-// that the huggingface_hub library keeps, so that each finds what the other has fetched.
+// Package hub finds model directories, local ones and those of the Hugging Face Hub, and the files of datasets there. What
+// it downloads goes into the cache that the huggingface_hub library keeps, so that each finds what the other has fetched.
 package hub
 
 import (
@@ -195,9 +195,7 @@ func Resolve(ctx context.Context, nameOrPath string, o Options) (dir string, err
 	if err := o.Validate(); err != nil {
 		return "", err
 	}
-	r := &repository{Options: o, name: repo, revision: revision,
-		cache: cache{filepath.Join(o.CacheDir, "models--"+strings.ReplaceAll(repo, "/", "--"))}}
-	r.locks = filepath.Join(o.CacheDir, ".locks", filepath.Base(r.dir))
+	r := newRepository("model", repo, revision, o)
 	if o.Offline {
 		return r.offline(errors.New("HF_HUB_OFFLINE is set"))
 	}

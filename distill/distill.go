@@ -1,8 +1,8 @@
 // Package distill asks a teacher: prompts in, K candidates to each out.
 //
 // The parts, from the outside in: distill.go is the stage; ask.go decides what to ask next; endpoint.go sends it;
-// failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; prompts.go
-// reads the prompts.
+// failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; package
+// prompts reads the prompts.
 package distill
 
 import (

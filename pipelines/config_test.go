@@ -12,6 +12,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/distill/prompts"
 	"stillhouse/internal/options"
 	"stillhouse/train"
 )
@@ -129,6 +130,16 @@ func TestWrongConfig(t *testing.T) {
 		{"name", "name: try", "name: ../try", `line 1: name: is "../try", which cannot name a folder: use letters, digits, dots, dashes and underscores`},
 		{"prompts", "reference: answer\ndistill", "limit: -1\ndistill", `line 4: prompts.limit: is -1: it must be a positive number, or 0 for all`},
 		{"a choice", "reference: answer\ndistill", "on_bad_row: stop\ndistill", `line 4: prompts.on_bad_row: is "stop": it must be error or skip`},
+		{"a sample", "reference: answer\ndistill", "sample: -1\ndistill", `line 4: prompts.sample: is -1: it must be a positive number, or 0 for all`},
+		{"a template beside a column", "reference: answer\ndistill", "template: x\n  prompt: q\ndistill", `line 4: prompts.template: cannot be beside prompt, which names the column of a whole prompt: take one of them out`},
+		{"a template's role", "reference: answer\ndistill", "template:\n    usr: x\ndistill", `line 5: prompts.template.usr: is not a role: did you mean "user"?`},
+		{"a template's list", "reference: answer\ndistill", "template:\n  - role: user\n    contents: x\ndistill", `line 6: prompts.template[0].contents: is not a key: did you mean "content"?`},
+		{"a template's syntax", "reference: answer\ndistill", "template:\n  - {role: system, content: x}\n  - {role: user, content: '{{ q'}\ndistill", `line 6: prompts.template[1]: of the user is no Jinja template: line 1: the template ends within a tag: }} is missing`},
+		{"a template that ends with an answer", "reference: answer\ndistill", "template: {user: x, assistant: y}\ndistill", `line 4: prompts.template: ends with the assistant's message, which only few-shot examples have: end with the user's, or add few_shot`},
+		{"few_shot", "reference: answer\ndistill", "few_shot: {count: 0,\n    pool: 1}\ndistill", `line 5: prompts.few_shot.pool: is 1: it must be more than count (3), and at most 1000000`},
+		{"few_shot's answer", "reference: answer\ndistill", "few_shot: {}\ndistill", `line 4: prompts.few_shot.answer: is missing: name the column of the examples' answers, or give the template a last message of the assistant`},
+		{"a path", "path: rows.jsonl", "path: 'hf://x'", `line 3: prompts.path: is "hf://x": a dataset is named as hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB`},
+		{"paths", "path: rows.jsonl", "path: [a, '[']", `line 3: prompts.path[1]: is "[", which is no glob: a bracket or a brace is not closed`},
 		{"distill", "samples: 4", "samples: -1", `line 8: distill.samples: is -1: it must be 1 to 1024`},
 		{"distill, zero", "samples: 4", "samples: 0", `line 8: distill.samples: is 0: it must be 1 or more`},
 		{"endpoint", "http://127", "ftp://127", `line 6: distill.endpoint: is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or "embedded"`},
@@ -153,11 +164,11 @@ func TestWrongConfig(t *testing.T) {
 		{"eval without train", "train:\n  student: tiny\n  learning_rate: 1e-3\n", "", `line 19: eval: has no student to ask: add train, or take eval out`},
 
 		// What is missing.
-		{"prompts' path", "  path: rows.jsonl\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file`},
+		{"prompts' path", "  path: rows.jsonl\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"the section distill", "distill:\n  endpoint: http://127.0.0.1:9/v1\n  model: m\n  samples: 4\n", "", `line 1: distill.endpoint: is missing: give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, or "embedded"`},
-		{"prompts with nothing in it", "  path: rows.jsonl\n  reference: answer\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file`},
+		{"prompts with nothing in it", "  path: rows.jsonl\n  reference: answer\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"train with nothing in it", "  student: tiny\n  learning_rate: 1e-3\n", "", `line 19: train.student: is missing: name the model to train, a directory or a name on the Hub`},
-		{"eval with nothing in it", "  path: test.jsonl\n  reference: answer\n  arms: [curated, base]\n", "", `line 22: eval.path: is missing: name a JSONL or Parquet file`},
+		{"eval with nothing in it", "  path: test.jsonl\n  reference: answer\n  arms: [curated, base]\n", "", `line 22: eval.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"eval's reference", "  path: test.jsonl\n  reference: answer", "  path: test.jsonl", `line 22: eval.reference: is missing: name the column with the right answers`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -215,6 +226,7 @@ func TestEvalFileNamesItsSection(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	const least = "prompts: {path: p.jsonl, reference: a}\ndistill: {endpoint: embedded, model: m}\ncurate: {rewards: [math]}\n"
 	for name, text := range map[string]string{
+		"with a template": strings.Replace(least, "path: p.jsonl", "path: [a/*.parquet, 'hf://datasets/o/n/c/s'], template: {system: S, user: 'U {{ q }}', assistant: '{{ a }}'}, few_shot: {count: 2}, sample: 9, shuffle: true", 1),
 		"with an adapter": least + "train: {student: m, peft: }\n", "with adapters": least + "train: {student: m, init_adapter: a, peft: {use_dora: true, target_modules: [q_proj], layers_to_transform: [0, 1]}}\n",
 		"least": least, "with train": least + "train: {student: m}\n", "with empty lists": least + "filter: []\ntrain: {student: m, questions: []}\neval: {path: p, reference: a, arms: [], meta: []}\n",
 		"whole": wellFormed,
@@ -243,7 +255,8 @@ func TestConfigRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	c, err := Load(writeConfig(t, strings.Replace(wellFormed, "learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}", 1)))
+	c, err := Load(writeConfig(t, strings.NewReplacer("learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}",
+		"reference: answer", "reference: answer\n  few_shot: {}").Replace(wellFormed)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +264,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{}}
+	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{Rows: prompts.Rows{FewShot: &prompts.FewShot{}}}}
+	full.Prompts.FewShot = &prompts.FewShot{}
 	full.EnsureDefaults()
 	said := []string{"distill.api_key_env", "distill.samples", "train.learning_rate"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"stillhouse/curate"
+	"stillhouse/distill/prompts"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
 	"stillhouse/train"
@@ -39,6 +40,7 @@ func TestConfigPage(t *testing.T) {
 func configDoc() string {
 	var c Config
 	c.Train, c.Eval = &train.Options{PEFT: &train.PEFT{}}, &EvalOptions{}
+	c.Prompts.FewShot, c.Eval.FewShot = &prompts.FewShot{}, &prompts.FewShot{}
 	c.EnsureDefaults()
 	reward := curate.RewardEntry{}
 	reward.EnsureDefaults()

@@ -6,7 +6,7 @@ import (
 	"io"
 	"math"
 
-	"stillhouse/distill"
+	"stillhouse/distill/prompts"
 )
 
 // A Plan is what a run would do at most: how much of it is asked and trained depends on what the teacher says.
@@ -30,15 +30,16 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	prompts, err := distill.ReadPrompts(ctx, c.Prompts)
+	read, err := prompts.Scan(ctx, c.Prompts, prompts.Sink{})
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples, Answers: len(prompts.Rows) * c.Distill.Samples}
+	n := int(read.Account.Kept)
+	p := &Plan{Run: c.Name, Prompts: n, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+		Samples: c.Distill.Samples, Answers: n * c.Distill.Samples}
 	p.Tokens = p.Answers * c.Distill.MaxTokens
 	if t := c.Train; t != nil {
-		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples))
+		rows := float64(n * min(c.Curate.Select.Best, c.Distill.Samples))
 		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
 		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
 		if t.MaxSteps > 0 {
@@ -46,11 +47,12 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 		}
 	}
 	if e := c.Eval; e != nil {
-		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
+		problems, err := prompts.Scan(ctx, prompts.Options{Rows: e.Rows}, prompts.Sink{})
 		if err != nil {
 			return nil, err
 		}
-		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
+		p.Problems = int(problems.Account.Kept)
+		p.EvalAsked = p.Problems * (e.Samples + 1) * len(e.Arms)
 	}
 	return p, nil
 }

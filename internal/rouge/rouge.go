@@ -63,7 +63,7 @@ func Words(text string) (out []string) {
 	}
 	for at, c := range text {
 		switch {
-		case c >= utf8.RuneSelf && unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar):
+		case Unspaced(c):
 			end(at)
 			out = append(out, string(c))
 		case unicode.IsLetter(c) || unicode.IsDigit(c) || c >= utf8.RuneSelf && unicode.IsMark(c):
@@ -76,4 +76,9 @@ func Words(text string) (out []string) {
 	}
 	end(len(text))
 	return out
+}
+
+// Unspaced says whether a character is of a script that is written without spaces between words.
+func Unspaced(c rune) bool {
+	return c >= utf8.RuneSelf && unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }

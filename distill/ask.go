@@ -23,6 +23,7 @@ type asker struct {
 	tally    tally
 	clock    clock
 	draw     func() float64
+	batch    *batcher     // nil where requests are sent one by one
 	many     atomic.Int32 // what is known of n: unknownN, honoursN or ignoresN
 }
 
@@ -110,6 +111,9 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 // most n neighbours, as often as it takes. It returns the samples that still have no answer: fewer than there were,
 // unless there is a failure.
 func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out []outcome) (left []int, f *failure, err error) {
+	if a.batch != nil {
+		return a.batch.request(ctx, q, samples, out)
+	}
 	var since time.Time // of the first refusal for reasons of rate
 	for try, rateTry := 0, 0; ; {
 		left, f, err = a.attempt(ctx, q, samples, n, out)

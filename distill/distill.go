@@ -104,6 +104,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	a.gate = newGate(o.Concurrency, a.clock)
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
+	if o.Mode == ModeBatch {
+		a.batch = newBatcher(a, key)
+	}
 	d.asker = a
 	return a, nil
 }
@@ -126,6 +129,9 @@ func (d *Distill) Close() error {
 	a := d.asker
 	d.asker = nil
 	a.endpoint.idle()
+	if a.batch != nil {
+		a.batch.api.Close()
+	}
 	return a.store.Close()
 }
 
@@ -153,6 +159,11 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	d.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if a.batch != nil {
+		if err := a.batch.fill(ctx, queriesOf(&a.opts, prompts)); err != nil {
+			return err
+		}
 	}
 	outcomes := make([][]outcome, len(prompts))
 	queries := make([]*query, len(prompts))

@@ -33,16 +33,7 @@ type endpoint struct {
 func newEndpoint(o *Options, key string) *endpoint {
 	config := openai.DefaultConfig(key)
 	config.BaseURL = strings.TrimRight(o.Endpoint, "/")
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment, // never for loopback
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          o.Concurrency,
-		MaxIdleConnsPerHost:   o.Concurrency,
-		IdleConnTimeout:       90 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
+	transport := newTransport(o.Concurrency)
 	config.HTTPClient = &http.Client{
 		Transport: recorder{transport},
 		// A redirect would turn the request into one without a body, or carry the key elsewhere.
@@ -50,6 +41,20 @@ func newEndpoint(o *Options, key string) *endpoint {
 	}
 	return &endpoint{client: openai.NewClientWithConfig(config), idle: transport.CloseIdleConnections, url: config.BaseURL,
 		key: key, model: o.Model, timeout: o.Timeout, drain: 5 * time.Second}
+}
+
+// newTransport keeps so many idle connections.
+func newTransport(idle int) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment, // never for loopback
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          idle,
+		MaxIdleConnsPerHost:   idle,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
 }
 
 // A trip is one request and what came for it.

@@ -32,6 +32,8 @@ type Options struct {
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
+	Mode        string         `yaml:"mode" json:"mode" doc:"online asks one request after another; batch gathers them for the endpoint's Batch API, where it has one: answers come within a day, at half the price at most providers."`
+	Batch       BatchOptions   `yaml:"batch" json:"batch" doc:"How batches are made, where mode is batch."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -59,6 +61,10 @@ func (o *Options) EnsureDefaults() {
 	if o.GiveUpAfter == 0 {
 		o.GiveUpAfter = 10 * time.Minute
 	}
+	if o.Mode == "" {
+		o.Mode = ModeOnline
+	}
+	o.Batch.EnsureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
 		if o.loopback() || o.Endpoint == Embedded {
@@ -97,6 +103,11 @@ func (o *Options) Validate() error {
 		return options.Wrongf("max_retries", "is %d: it must be 0 or more", *o.MaxRetries)
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
+	case o.Mode != "" && o.Mode != ModeOnline && o.Mode != ModeBatch:
+		return options.Wrongf("mode", "is %q: it must be %s or %s", o.Mode, ModeOnline, ModeBatch)
+	}
+	if err := options.Under("batch", o.Batch.Validate()); err != nil {
+		return err
 	}
 	return o.validateExtra()
 }

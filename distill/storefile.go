@@ -40,6 +40,7 @@ var migrations = []string{
 		PRIMARY KEY (key, max_tokens)
 	) WITHOUT ROWID;
 	CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`,
+	batchSchema,
 }
 
 // applicationID marks a SQLite file as a response store.

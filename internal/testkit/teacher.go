@@ -39,6 +39,8 @@ type Teacher struct {
 	ReasoningField string
 	// NoUsage leaves the usage out of answers.
 	NoUsage bool
+	// Batches scripts the Batch API; nil has none.
+	Batches *Batches
 
 	server   *http.Server
 	url      string
@@ -205,6 +207,9 @@ func Prose(c Call) Choice {
 
 // ServeHTTP answers one request.
 func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if t.serveBatch(w, r) {
+		return
+	}
 	if r.URL.Path != "/v1/chat/completions" {
 		writeTeacherError(w, http.StatusNotFound, "", "invalid_request_error", "unknown_url", "there is nothing at "+r.URL.Path)
 		return
@@ -244,6 +249,10 @@ func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (t *Teacher) arrive(c Call) (Call, *Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.arriveLocked(c)
+}
+
+func (t *Teacher) arriveLocked(c Call) (Call, *Fault) {
 	b := t.bodies[c.Body]
 	if b == nil {
 		b = &Book{}

@@ -111,7 +111,7 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 // most n neighbours, as often as it takes. It returns the samples that still have no answer: fewer than there were,
 // unless there is a failure.
 func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out []outcome) (left []int, f *failure, err error) {
-	if a.batch != nil {
+	if a.batch != nil && !q.online {
 		return a.batch.request(ctx, q, samples, out)
 	}
 	var since time.Time // of the first refusal for reasons of rate
@@ -174,7 +174,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 		return left, &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}, nil
 	}
 	a.tally.add(func(c *Counters) { c.Requests++ })
-	t, r, err := a.endpoint.send(ctx, body)
+	t, r, err := a.endpoint.send(ctx, q.path, body)
 	if failed, ok := err.(*failure); ok {
 		if failed.scope == runEnds { // while the slot is held, so that nobody else tries
 			err := stillhouse.Invalidf("%s", failed.message)

@@ -59,6 +59,7 @@ func newTransport(idle int) *http.Transport {
 
 // A trip is one request and what came for it.
 type trip struct {
+	path    string // in place of /chat/completions
 	request []byte
 	status  int
 	header  http.Header
@@ -68,8 +69,8 @@ type trip struct {
 
 // send makes one request. It goes on for a while after ctx is cancelled, since an answer that arrives is paid for. The
 // error is a [failure], or that of ctx when the run ended first.
-func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) {
-	t := &trip{request: body}
+func (e *endpoint) send(ctx context.Context, path string, body []byte) (*trip, reply, error) {
+	t := &trip{path: path, request: body}
 	sent, cancel := context.WithTimeout(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
@@ -111,6 +112,9 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = req.Body.Close()
 	}
 	req = req.Clone(req.Context())
+	if t.path != "" {
+		req.URL.Path = strings.TrimSuffix(req.URL.Path, "/chat/completions") + t.path
+	}
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
 	req.Body, _ = req.GetBody()
 	req.ContentLength = int64(len(t.request))

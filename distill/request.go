@@ -32,8 +32,10 @@ type query struct {
 	fields    map[string]any // the request's body, without n, seed and the limit of tokens
 	limitName string         // max_tokens, or max_completion_tokens where the endpoint calls it so
 	maxTokens int
-	seed      int64 // of sample 0; sample i has seed+i; negative for none
-	keys      []Key // by sample
+	seed      int64  // of sample 0; sample i has seed+i; negative for none
+	keys      []Key  // by sample
+	path      string // where it is sent, in place of /chat/completions
+	online    bool   // it is sent by itself, also where mode is batch
 }
 
 // newQuery makes the query of a prompt. Options must have their defaults.
@@ -64,20 +66,20 @@ func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
 	if *o.Seed >= 0 {
 		q.seed = seedOf(*o.Seed, q.fields)
 	}
-	return q, q.addKeys(o)
+	return q, q.addKeys(o, 0, o.Samples)
 }
 
-// addKeys hashes the canonical request once up to the sample's own part.
-func (q *query) addKeys(o *Options) error {
+// addKeys hashes the canonical request once up to the sample's own part, for n samples from the first on.
+func (q *query) addKeys(o *Options, first, n int) error {
 	shared, err := marshal(map[string]any{"v": keyVersion, "teacher": o.teacher(), "request": q.fields})
 	if err != nil {
 		return err
 	}
-	q.keys = make([]Key, o.Samples)
+	q.keys = make([]Key, n)
 	for i := range q.keys {
-		own := map[string]any{"sample": i}
+		own := map[string]any{"sample": first + i}
 		if q.seed >= 0 {
-			own["seed"] = q.seed + int64(i)
+			own["seed"] = q.seed + int64(first+i)
 		}
 		tail, err := marshal(own)
 		if err != nil {

@@ -61,6 +61,7 @@ type wireMessage struct {
 type wireChoice struct {
 	Index        *int            `json:"index"`
 	Message      json.RawMessage `json:"message"`
+	Text         *string         `json:"text"` // of /completions, in place of the message
 	FinishReason *string         `json:"finish_reason"`
 }
 
@@ -124,6 +125,13 @@ func parseReply(body []byte) (reply, error) {
 
 func (c wireChoice) answer() (Answer, bool) {
 	var m wireMessage
+	if c.Text != nil && !isValue(c.Message) {
+		a := Answer{Content: *c.Text}
+		if c.FinishReason != nil {
+			a.FinishReason = *c.FinishReason
+		}
+		return a, true
+	}
 	if !isValue(c.Message) || json.Unmarshal(c.Message, &m) != nil {
 		return Answer{}, false
 	}

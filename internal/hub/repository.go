@@ -76,9 +76,11 @@ func (r *repository) fetch(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	shards, err := r.weights(ctx, commit, has)
-	if err != nil {
-		return "", err
+	var shards []string
+	if !r.NoWeights {
+		if shards, err = r.weights(ctx, commit, has); err != nil {
+			return "", err
+		}
 	}
 	for _, f := range shards {
 		if err := r.file(ctx, commit, f); err != nil {

@@ -16,7 +16,6 @@ import (
 	"stillhouse"
 	"stillhouse/curate"
 	"stillhouse/distill"
-	"stillhouse/distill/prompts"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
 	"stillhouse/train"
@@ -25,7 +24,7 @@ import (
 // Config is a run's config file.
 type Config struct {
 	Name    string             `yaml:"name" doc:"The run's name: it lies in runs/NAME. By default the config file's name."`
-	Prompts prompts.Options    `yaml:"prompts" doc:"Where the prompts come from."`
+	Prompts PromptsOptions     `yaml:"prompts" doc:"Where the prompts come from."`
 	Distill distill.Options    `yaml:"distill" doc:"The teacher, and how it is asked."`
 	Curate  curate.Config      `yaml:"curate" doc:"How candidates are scored, and which are kept."`
 	Filter  []filter.RuleEntry `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`

@@ -12,6 +12,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/distill/grow"
 	"stillhouse/distill/prompts"
 	"stillhouse/internal/options"
 	"stillhouse/train"
@@ -79,7 +80,7 @@ func TestWrongConfig(t *testing.T) {
 		{"top", "name: try", "nmae: try", `line 1: nmae: is not a key: did you mean "name"?`},
 		{"top, like none", "name: try", "colour: red", `line 1: colour: is not a key: what can stand here: curate, distill, eval, filter, name, prompts, train`},
 		{"in prompts", "path: rows", "pth: rows", `line 3: prompts.pth: is not a key: did you mean "path"?`},
-		{"in distill", "model: m", "modle: m", `line 7: distill.modle: is not a key: did you mean "model"?`},
+		{"in distill", "model: m", "modell: m", `line 7: distill.modell: is not a key: did you mean "model"?`},
 		{"in curate", "  select:", "  slect:", `line 14: curate.slect: is not a key: did you mean "select"?`},
 		{"in select", "best: 1", "bets: 1", `line 15: curate.select.bets: is not a key: did you mean "best"?`},
 		{"in a reward, shared", "weight: 1\n", "wieght: 1\n", `line 12: curate.rewards[0].math.wieght: is not a key: did you mean "weight"?`},
@@ -92,7 +93,7 @@ func TestWrongConfig(t *testing.T) {
 		{"in data", "learning_rate: 1e-3", "data: {pth: x}", `line 21: train.data.pth: is not a key: did you mean "path"?`},
 		{"in eval", "arms:", "armz:", `line 25: eval.armz: is not a key: did you mean "arms"?`},
 		{"in eval, of prompts", "path: test", "pth: test", `line 23: eval.pth: is not a key: did you mean "path"?`},
-		{"several", "model: m\n  samples: 4", "modle: m\n  samples: many", "line 7: distill.modle: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, not \"many\""},
+		{"several", "model: m\n  samples: 4", "modell: m\n  samples: many", "line 7: distill.modell: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, not \"many\""},
 
 		// Values of the wrong type.
 		{"text for a number", "samples: 4", "samples: many", `line 8: distill.samples: wants a whole number, not "many"`},
@@ -140,6 +141,11 @@ func TestWrongConfig(t *testing.T) {
 		{"few_shot's answer", "reference: answer\ndistill", "few_shot: {}\ndistill", `line 4: prompts.few_shot.answer: is missing: name the column of the examples' answers, or give the template a last message of the assistant`},
 		{"a path", "path: rows.jsonl", "path: 'hf://x'", `line 3: prompts.path: is "hf://x": a dataset is named as hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB`},
 		{"paths", "path: rows.jsonl", "path: [a, '[']", `line 3: prompts.path[1]: is "[", which is no glob: a bracket or a brace is not closed`},
+		{"growth's target", "reference: answer\ndistill", "grow: {}\ndistill", `line 4: prompts.grow.target: is 0: say how many prompts to grow, such as target: 1000`},
+		{"growth's method", "reference: answer\ndistill", "grow: {target: 5,\n    method: evolve}\ndistill", `line 5: prompts.grow.method: is "evolve": it must be self-instruct or magpie`},
+		{"growth of nothing", "  path: rows.jsonl\n", "  grow: {target: 5}\n", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
+		{"mode", "samples: 4", "mode: bulk", `line 8: distill.mode: is "bulk": it must be online or batch`},
+		{"batches", "samples: 4", "batch: {max_requests: -4}", `line 8: distill.batch.max_requests: is -4: it must be 1 to 10000000`},
 		{"distill", "samples: 4", "samples: -1", `line 8: distill.samples: is -1: it must be 1 to 1024`},
 		{"distill, zero", "samples: 4", "samples: 0", `line 8: distill.samples: is 0: it must be 1 or more`},
 		{"endpoint", "http://127", "ftp://127", `line 6: distill.endpoint: is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or "embedded"`},
@@ -227,6 +233,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	const least = "prompts: {path: p.jsonl, reference: a}\ndistill: {endpoint: embedded, model: m}\ncurate: {rewards: [math]}\n"
 	for name, text := range map[string]string{
 		"with a template": strings.Replace(least, "path: p.jsonl", "path: [a/*.parquet, 'hf://datasets/o/n/c/s'], template: {system: S, user: 'U {{ q }}', assistant: '{{ a }}'}, few_shot: {count: 2}, sample: 9, shuffle: true", 1),
+		"with growth":     strings.Replace(least, "reference: a", "reference: a, grow: {target: 9, near: minhash, forbidden: []}", 1),
+		"of nothing":      strings.Replace(least, "path: p.jsonl, reference: a", "grow: {method: magpie, target: 9, via: chat, system: S}", 1),
 		"with an adapter": least + "train: {student: m, peft: }\n", "with adapters": least + "train: {student: m, init_adapter: a, peft: {use_dora: true, target_modules: [q_proj], layers_to_transform: [0, 1]}}\n",
 		"least": least, "with train": least + "train: {student: m}\n", "with empty lists": least + "filter: []\ntrain: {student: m, questions: []}\neval: {path: p, reference: a, arms: [], meta: []}\n",
 		"whole": wellFormed,
@@ -256,7 +264,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		})
 	}
 	c, err := Load(writeConfig(t, strings.NewReplacer("learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}",
-		"reference: answer", "reference: answer\n  few_shot: {}").Replace(wellFormed)))
+		"reference: answer\ndistill", "reference: answer\n  few_shot: {}\n  grow: {target: 1}\ndistill", "reference: answer\n  arms", "reference: answer\n  few_shot: {}\n  arms").Replace(wellFormed)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,9 +273,9 @@ func TestConfigRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{Rows: prompts.Rows{FewShot: &prompts.FewShot{}}}}
-	full.Prompts.FewShot = &prompts.FewShot{}
+	full.Prompts.FewShot, full.Prompts.Grow = &prompts.FewShot{}, &grow.Options{}
 	full.EnsureDefaults()
-	said := []string{"distill.api_key_env", "distill.samples", "train.learning_rate"} // by the config, or by its endpoint
+	said := []string{"distill.api_key_env", "distill.samples", "train.learning_rate", "prompts.grow.target", "prompts.grow.max_requests"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {
 		line := e.Key[strings.LastIndex(e.Key, ".")+1:] + ": " + e.Default + "\n"
 		if e.Type == "keys and values" { // which stand below their key

@@ -13,6 +13,7 @@ import (
 type Plan struct {
 	Run       string `json:"run"`
 	Prompts   int    `json:"prompts"`
+	Grown     int    `json:"grown_prompts_max,omitempty"` // of these, when growth reaches its target
 	Skipped   int64  `json:"skipped_prompts"`
 	Endpoint  string `json:"endpoint"`
 	Model     string `json:"model"`
@@ -30,12 +31,19 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	read, err := prompts.Scan(ctx, c.Prompts, prompts.Sink{})
+	read, err := c.scan(ctx, prompts.Sink{})
 	if err != nil {
 		return nil, err
 	}
 	n := int(read.Account.Kept)
-	p := &Plan{Run: c.Name, Prompts: n, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+	grown := 0
+	if g := c.Prompts.Grow; g != nil {
+		if grown = g.Target; !*g.KeepSeeds {
+			n = 0
+		}
+		n += grown
+	}
+	p := &Plan{Run: c.Name, Prompts: n, Grown: grown, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
 		Samples: c.Distill.Samples, Answers: n * c.Distill.Samples}
 	p.Tokens = p.Answers * c.Distill.MaxTokens
 	if t := c.Train; t != nil {
@@ -60,6 +68,9 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 // WriteText writes a plan for people.
 func (p *Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d prompts", p.Run, p.Prompts)
+	if p.Grown > 0 {
+		fmt.Fprintf(w, " (%d of them to be grown)", p.Grown)
+	}
 	if p.Skipped > 0 {
 		fmt.Fprintf(w, " (%d rows skipped)", p.Skipped)
 	}

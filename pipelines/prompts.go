@@ -12,32 +12,82 @@ import (
 	"stillhouse/distill/prompts"
 )
 
+// scan reads the prompts of the config's files, of which there may be none where all are grown.
+func (c *Config) scan(ctx context.Context, to prompts.Sink) (prompts.Summary, error) {
+	if c.Prompts.fromNothing() {
+		return prompts.Summary{}, nil
+	}
+	return prompts.Scan(ctx, c.Prompts.Options, to)
+}
+
 // checkPrompts reads all prompts once, so that a row that cannot be used costs nothing.
 func (c *Config) checkPrompts(ctx context.Context) error {
-	if _, err := prompts.Scan(ctx, c.Prompts, prompts.Sink{}); err != nil {
+	read, err := c.scan(ctx, prompts.Sink{})
+	if err != nil {
 		return err
+	}
+	if g := c.Prompts.Grow; g != nil {
+		if err := g.CheckSeeds(int(read.Account.Kept)); err != nil {
+			return err
+		}
 	}
 	if c.Eval == nil {
 		return nil
 	}
-	_, err := prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
+	_, err = prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
 	return err
 }
 
 func (r *run) prompts(ctx context.Context) error {
-	if err := r.writePrompts(ctx, "prompts", r.config.Prompts); err != nil {
+	w := &promptShards{run: r, name: "prompts", from: r.config.Prompts.Path.String()}
+	scan := func(to prompts.Sink) (prompts.Summary, error) { return r.config.scan(ctx, to) }
+	var err error
+	if r.config.Prompts.Grow == nil {
+		err = w.write(ctx, scan)
+	} else if done, doneErr := r.dir.Finished("prompts"); doneErr != nil || !done { // what is grown stays, also where the teacher is another now
+		if err = doneErr; err == nil {
+			err = r.grownPrompts(ctx, w, scan)
+		}
+	}
+	if err != nil || r.config.Eval == nil {
 		return err
 	}
-	if r.config.Eval == nil {
-		return nil
-	}
-	return r.writePrompts(ctx, "evals/prompts", prompts.Options{Rows: r.config.Eval.Rows})
+	rows := prompts.Options{Rows: r.config.Eval.Rows}
+	w = &promptShards{run: r, name: "evals/prompts", from: rows.Path.String()}
+	return w.write(ctx, func(to prompts.Sink) (prompts.Summary, error) { return prompts.Scan(ctx, rows, to) })
 }
 
-// writePrompts lays down the prompts of files as shards. A run that goes on must find the same prompts in them.
-func (r *run) writePrompts(ctx context.Context, name string, o prompts.Options) error {
-	w := &promptShards{run: r, name: name, from: o.Path.String()}
-	read, err := prompts.Scan(ctx, o, prompts.Sink{
+// grownPrompts lays down the prompts of files, where they are kept, and after them what is grown of them.
+func (r *run) grownPrompts(ctx context.Context, w *promptShards, scan func(prompts.Sink) (prompts.Summary, error)) error {
+	w.from = "what prompts are grown of"
+	var seeds []stillhouse.Prompt
+	to := prompts.Sink{Bad: w.drop}
+	kept := *r.config.Prompts.Grow.KeepSeeds
+	if !kept {
+		to.Bad = nil
+	}
+	to.Prompt = func(p stillhouse.Prompt) error {
+		if seeds = append(seeds, p); kept {
+			return w.keep(ctx, p)
+		}
+		return nil
+	}
+	read, err := scan(to)
+	if err != nil {
+		return err
+	}
+	if !r.config.Prompts.fromNothing() {
+		r.ui.say("%-8s %d rows of %s%s", w.name, read.Account.Kept, r.config.Prompts.Path, lost(read.Account))
+	}
+	if err := r.grow(ctx, seeds, w); err != nil {
+		return err
+	}
+	return w.close(ctx)
+}
+
+// write lays down the prompts of files as shards. A run that goes on must find the same prompts in them.
+func (w *promptShards) write(ctx context.Context, scan func(prompts.Sink) (prompts.Summary, error)) error {
+	read, err := scan(prompts.Sink{
 		Prompt: func(p stillhouse.Prompt) error { return w.keep(ctx, p) },
 		Bad:    w.drop,
 	})
@@ -51,7 +101,7 @@ func (r *run) writePrompts(ctx context.Context, name string, o prompts.Options) 
 	if read.NotDrawn > 0 {
 		drawn = fmt.Sprintf(", drawn from %d", read.NotDrawn+read.Account.Kept)
 	}
-	r.ui.say("%-8s %d rows of %s%s%s", name, read.Account.Kept, w.from, drawn, lost(read.Account))
+	w.run.ui.say("%-8s %d rows of %s%s%s", w.name, read.Account.Kept, w.from, drawn, lost(read.Account))
 	return nil
 }
 

@@ -26,7 +26,7 @@ type RunOptions struct {
 }
 
 // free are the keys that may differ when a run goes on: they don't change what comes out.
-var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env",
+var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env", "distill.mode", "distill.batch",
 	"train.save_strategy", "train.save_steps", "train.save_total_limit", "train.resume_from_checkpoint", "train.max_grad_norm_spike",
 	"train.report_to", "train.logging_dir", "train.metrics_address"}
 
@@ -92,6 +92,9 @@ func (c *Config) Check(ctx context.Context) error {
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
 		return err
 	}
+	if err := c.checkGrowth(score); err != nil {
+		return err
+	}
 	if c.Prompts.Reference == "" {
 		if names := score.NeedsReference(); len(names) > 0 {
 			return options.Wrongf("prompts.reference", "is missing: reward %q compares with it: name the column of the right answers", names[0])
@@ -141,6 +144,9 @@ func (r *run) distill(ctx context.Context) error {
 		return err
 	}
 	defer stage.Close()
+	if err := stage.Fill(ctx, in, r.ui.say); err != nil {
+		return failed(ctx, err)
+	}
 	if _, err := r.step(ctx, in, rows*o.Samples, stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)
 	}

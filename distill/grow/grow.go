@@ -122,8 +122,8 @@ func Grow(ctx context.Context, o Options, seeds []stillhouse.Prompt, t Teacher, 
 		if g.method, err = newSelfInstruct(&o); err != nil {
 			return s, err
 		}
-		if need := o.Demonstrations - *o.Bootstrapped; len(seeds) < need {
-			return s, stillhouse.Invalidf("grow prompts: there are %d seed tasks in prompts.path, and a request shows %d: add some, or lower prompts.grow.demonstrations", len(seeds), need)
+		if err := o.CheckSeeds(len(seeds)); err != nil {
+			return s, err
 		}
 	}
 	for _, p := range seeds {

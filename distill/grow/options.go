@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"stillhouse"
 	"stillhouse/internal/chat/jinja"
 	"stillhouse/internal/options"
 )
@@ -163,6 +164,14 @@ func (o *Options) Validate() error {
 		}
 	}
 	return o.validateMethod()
+}
+
+// CheckSeeds says whether so many seed prompts are enough.
+func (o *Options) CheckSeeds(n int) error {
+	if need := o.Demonstrations; o.Method == SelfInstruct && n < need-*o.Bootstrapped {
+		return stillhouse.Invalidf("grow prompts: there are %d seed tasks in prompts.path, and a request shows %d: add some, or lower prompts.grow.demonstrations", n, need-*o.Bootstrapped)
+	}
+	return nil
 }
 
 // validateMethod checks the keys that belong to one of the methods.

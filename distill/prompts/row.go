@@ -171,7 +171,7 @@ func (m *maker) make(row rowfile.Row, f *rowfile.File, from *file, example bool)
 			return p, err
 		}
 	}
-	return p, p.identify()
+	return p, p.identify(o.FewShot != nil)
 }
 
 // answerOf fills in the answer of an example.
@@ -193,8 +193,9 @@ func (m *maker) answerOf(p *made, row rowfile.Row, there []string, values map[st
 	return nil
 }
 
-func (p *made) identify() (err error) {
-	if p.content, err = identityOf([]any{p.Prompt.Prompt, p.Tools}); err != nil {
+// identify hashes the content; what tells a row from its examples only where there are any.
+func (p *made) identify(examples bool) (err error) {
+	if p.content, err = identityOf([]any{p.Prompt.Prompt, p.Tools}); err != nil || !examples {
 		return err
 	}
 	_, turns := splitSystem(p.Prompt.Prompt)

@@ -2,6 +2,7 @@ package prompts
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -242,15 +243,11 @@ func (r *reader) know(p *made, at int, known map[identity]seen) error {
 			return err
 		}
 	}
-	var reference string
+	now := seen{file: int32(at), row: int32(p.row)}
 	if p.Reference != nil {
-		reference = *p.Reference
+		hash := sha256.Sum256([]byte(*p.Reference))
+		now.reference = [8]byte(hash[:8])
 	}
-	hash, err := identityOf(reference)
-	if err != nil {
-		return err
-	}
-	now := seen{file: int32(at), row: int32(p.row), reference: [8]byte(hash[:8])}
 	before, ok := known[key]
 	if !ok {
 		known[key] = now

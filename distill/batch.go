@@ -72,7 +72,7 @@ type batcher struct {
 	a    *asker
 	o    BatchOptions
 	api  *batchapi.Client
-	key  string
+	from *endpoint // for what it says of failures
 	say  func(format string, args ...any)
 	stop func(step string) error // of tests: ends the process, as far as the store can tell
 
@@ -83,8 +83,8 @@ type batcher struct {
 	tries  map[Key]int      // how often a batch brought none that may come yet
 }
 
-func newBatcher(a *asker, key string) *batcher {
-	return &batcher{a: a, o: a.opts.Batch, key: key, api: batchapi.New(a.opts.Endpoint, key, newTransport(4)), say: func(string, ...any) {},
+func newBatcher(a *asker, from *endpoint) *batcher {
+	return &batcher{a: a, o: a.opts.Batch, from: from, api: batchapi.New(from.url, from.key, newTransport(4)), say: func(string, ...any) {},
 		stop: func(string) error { return nil }, failed: map[Key]*failure{}, tries: map[Key]int{}}
 }
 

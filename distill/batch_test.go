@@ -121,6 +121,8 @@ func TestFailuresInBatches(t *testing.T) {
 		came[c.Prompt()]++
 		switch c.Prompt() {
 		case question(1):
+			return testkit.Status(400, "invalid_prompt", "")
+		case question(6):
 			return testkit.Status(400, "context_length_exceeded", "")
 		case question(2):
 			return testkit.Status(500, "server_error", "")
@@ -141,8 +143,9 @@ func TestFailuresInBatches(t *testing.T) {
 	}})
 	d := newStage(t, teacher, inBatches, func(d *Distill) { d.MaxRetries = new(3) })
 	r := mustFill(t, d, questions(10))
-	assert.Len(t, r.Rows, 32)
+	assert.Len(t, r.Rows, 28)
 	assert.Equal(t, map[string]int64{"permanent": 4, "transient": 4}, r.Account.Failed)
+	assert.Equal(t, map[string]int64{"context_length": 4}, r.Account.Dropped, "as it would be by itself")
 	failed := strings.Join(r.Failed, "\n")
 	assert.Contains(t, failed, `prompt "p1" sample 0: the endpoint `+teacher.URL()+" answered 400 Bad Request: scripted failure 400")
 	assert.Contains(t, failed, `prompt "p2" sample 3: the endpoint `+teacher.URL()+" answered 500")
@@ -224,7 +227,7 @@ func TestEndpointsWithoutBatches(t *testing.T) {
 	t.Setenv("MY_KEY", planted)
 	locked := testkit.StartTeacher(t, &testkit.Teacher{Key: "another", Batches: &testkit.Batches{}})
 	_, err = filled(context.Background(), newStage(t, locked, inBatches, func(d *Distill) { d.APIKeyEnv = new("MY_KEY") }), questions(3))
-	require.ErrorContains(t, err, "check the key in the variable that distill.api_key_env names")
+	require.ErrorContains(t, err, "check the key in the variable MY_KEY (distill.api_key_env)")
 	assert.NotContains(t, err.Error(), planted)
 
 	echo := testkit.StartTeacher(t, &testkit.Teacher{Key: planted, Batches: &testkit.Batches{Refuse: func(r *http.Request, before bool) *testkit.BatchFault {

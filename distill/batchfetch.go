@@ -215,8 +215,7 @@ func (f *fetched) note(answered, unanswered int, ends *failure) {
 
 // read makes of a line what a request by itself would have brought.
 func (f *fetched) read(got batchAnswer, r batchRequest) (*trip, reply, *failure) {
-	o := &f.b.a.opts
-	from := &endpoint{url: o.Endpoint, key: f.b.key, model: o.Model, timeout: o.Timeout}
+	from := f.b.from
 	t := &trip{request: r.body}
 	switch {
 	case got.Error != nil && got.Error.Code != "":
@@ -226,7 +225,7 @@ func (f *fetched) read(got batchAnswer, r batchRequest) (*trip, reply, *failure)
 	}
 	t.status, t.body = got.Response.Status, got.Response.Body
 	t.header = map[string][]string{"X-Request-Id": {got.Response.ID}}
-	t.scrub(f.b.key)
+	t.scrub(from.key)
 	if t.status < 200 || t.status > 299 {
 		return t, reply{}, from.statusFailure(t)
 	}
@@ -276,7 +275,7 @@ func (f *fetched) keep(t *trip, r reply, of batchRequest) error {
 	a.learn(len(of.keys), r.choices)
 	n := min(len(of.keys), len(r.answers))
 	r.answers = r.answers[:n]
-	e := &exchange{teacher: a.opts.teacher(), keys: of.keys[:n], first: of.first, maxTokens: of.maxTokens, reply: r, request: pack(t.request),
+	e := &exchange{teacher: a.opts.teacher(), model: a.opts.Model, keys: of.keys[:n], first: of.first, maxTokens: of.maxTokens, reply: r, request: pack(t.request),
 		header: pack(t.headerJSON()), body: pack(t.body), at: a.clock.Now()}
 	if err := a.store.put(e); err != nil {
 		return err

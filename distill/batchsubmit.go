@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"stillhouse"
@@ -236,23 +235,22 @@ func (b *batcher) failureOf(err error, doing string) *failure {
 		return nil
 	}
 	t := &trip{status: e.Status, header: e.Header, body: e.Body, err: e.Err}
-	t.scrub(b.key)
-	from := &endpoint{url: strings.TrimRight(b.a.opts.Endpoint, "/"), key: b.key, model: b.a.opts.Model, timeout: b.a.opts.Timeout}
+	t.scrub(b.from.key)
 	var f *failure
 	switch {
 	case e.Status == 0:
-		f = from.networkFailure(t)
+		f = b.from.networkFailure(t)
 	case e.Status < 300: // cut, or no JSON
-		f = &failure{scope: again, kind: "garbage", wait: -1, status: e.Status, message: fmt.Sprintf("the endpoint %s answered with something else than was asked for: %v", from.url, t.err)}
+		f = &failure{scope: again, kind: "garbage", wait: -1, status: e.Status, message: fmt.Sprintf("the endpoint %s answered with something else than was asked for: %v", b.from.url, t.err)}
 	case e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed:
 		said := "nothing"
 		if api := parseError(t.body); api != nil {
 			said = brief(api.Message)
 		}
 		f = &failure{scope: runEnds, kind: "404", status: e.Status, wait: -1,
-			message: fmt.Sprintf("the endpoint %s answered %d (%s): it may have no Batch API; write distill.mode: online then", from.url, e.Status, said)}
+			message: fmt.Sprintf("the endpoint %s answered %d (%s): it may have no Batch API; write distill.mode: online then", b.from.url, e.Status, said)}
 	default:
-		f = from.statusFailure(t)
+		f = b.from.statusFailure(t)
 	}
 	f.message = doing + ": " + f.message
 	return f

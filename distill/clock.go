@@ -10,6 +10,8 @@ type clock interface {
 	Now() time.Time
 	// Sleep waits for d, or until the context is done and then returns its error.
 	Sleep(ctx context.Context, d time.Duration) error
+	// AfterFunc calls do on a goroutine of its own when d has passed, unless it is stopped before.
+	AfterFunc(d time.Duration, do func()) (stop func())
 }
 
 type wallClock struct{}
@@ -25,4 +27,9 @@ func (wallClock) Sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+func (wallClock) AfterFunc(d time.Duration, do func()) (stop func()) {
+	t := time.AfterFunc(d, do)
+	return func() { t.Stop() }
 }

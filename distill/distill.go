@@ -7,6 +7,7 @@ package distill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -22,7 +23,8 @@ import (
 //
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
-// on. Nothing is dropped. A sample fails alone when the endpoint refuses its request for good (permanent) or when
+// on. Samples are dropped with the reason context_length when the endpoint says that prompt and answer do not fit into the
+// model's context. A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
 //
@@ -33,6 +35,7 @@ type Distill struct {
 	mu       sync.Mutex
 	asker    *asker
 	expected int
+	notify   func(Wait)
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
@@ -90,7 +93,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if o.Endpoint == Embedded {
 		return nil, options.Wrongf("distill.endpoint", "is %q: it must be served first and its URL put here", Embedded)
 	}
-	key, err := o.APIKey()
+	lanes, err := newLanes(&o)
 	if err != nil {
 		return nil, err
 	}
@@ -98,14 +101,18 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{opts: o, store: store, endpoint: newEndpoint(&o, key), clock: wallClock{}, draw: jitter}
+	a := &asker{opts: o, store: store, clock: wallClock{}, draw: jitter}
 	if d.clock != nil {
 		a.clock, a.draw = d.clock, d.draw
 	}
-	a.gate = newGate(o.Concurrency, a.clock)
+	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
+	a.pool.notify = d.notify
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
+	if err := a.recallN(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	if o.Mode == ModeBatch {
-		a.batch = newBatcher(a, key)
+		a.batch = newBatcher(a, lanes[0].endpoint)
 	}
 	d.asker = a
 	return a, nil
@@ -119,6 +126,24 @@ func (d *Distill) Expect(prompts int) {
 	d.expected = prompts
 }
 
+// OnWait has do called whenever nothing can be sent for some seconds, because the endpoint asked for it or is out of
+// order, and when that is over. It must return soon. OnWait is called before Open.
+func (d *Distill) OnWait(do func(Wait)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notify = do
+}
+
+// Speed says how fast the endpoints are asked now.
+func (d *Distill) Speed() Speed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asker == nil {
+		return Speed{}
+	}
+	return d.asker.pool.speed()
+}
+
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
 func (d *Distill) Close() error {
 	d.mu.Lock()
@@ -128,7 +153,7 @@ func (d *Distill) Close() error {
 	}
 	a := d.asker
 	d.asker = nil
-	a.endpoint.idle()
+	a.pool.idle()
 	if a.batch != nil {
 		a.batch.api.Close()
 	}
@@ -174,6 +199,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			break
 		}
 		g.Go(func() error {
+			defer a.patience.prompt()
 			q, err := newQuery(&a.opts, p)
 			if err != nil {
 				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}
@@ -189,6 +215,9 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := a.noteN(ctx); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -232,7 +261,12 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 				continue
 			}
 			row := batch.NewSlice(int64(i), int64(i)+1)
-			err := out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			var err error
+			if o.failed.reason != "" {
+				err = out.Drop(row, o.failed.reason, fmt.Sprintf("sample %d: %s", s, o.failed.message))
+			} else {
+				err = out.Fail(row, o.failed.asError("distill: prompt %q sample %d: %s", p.ID, s, o.failed.message))
+			}
 			row.Release()
 			if err != nil {
 				return err

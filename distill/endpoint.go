@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sashabaranov/go-openai"
@@ -21,16 +22,18 @@ const maxBody = 64 << 20
 // ours and so is the reading of what comes back, since go-openai v1.43.0 leaves temperature 0 out of requests, keeps no
 // headers in its errors, and does not know the field reasoning. Our [recorder] stands in between.
 type endpoint struct {
-	client  *openai.Client
-	idle    func() // closes connections that are not in use
-	url     string
-	key     string
-	model   string
-	timeout time.Duration
-	drain   time.Duration // how long a request in flight may go on after the run was cancelled
+	client   *openai.Client
+	idle     func() // closes connections that are not in use
+	url      string
+	key      string
+	keyEnv   string // the variable that it is from
+	model    string
+	timeout  time.Duration
+	answered atomic.Bool   // it has brought an answer
+	drain    time.Duration // how long a request in flight may go on after the run was cancelled
 }
 
-func newEndpoint(o *Options, key string) *endpoint {
+func newEndpoint(o *EndpointOptions, key string, timeout time.Duration) *endpoint {
 	config := openai.DefaultConfig(key)
 	config.BaseURL = strings.TrimRight(o.Endpoint, "/")
 	transport := newTransport(o.Concurrency)
@@ -40,7 +43,15 @@ func newEndpoint(o *Options, key string) *endpoint {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &endpoint{client: openai.NewClientWithConfig(config), idle: transport.CloseIdleConnections, url: config.BaseURL,
-		key: key, model: o.Model, timeout: o.Timeout, drain: 5 * time.Second}
+		key: key, keyEnv: *o.APIKeyEnv, model: o.Model, timeout: timeout, drain: 5 * time.Second}
+}
+
+// keyName says where the key is from.
+func (e *endpoint) keyName() string {
+	if e.keyEnv == "" {
+		return "a variable that distill.api_key_env names: none is sent now"
+	}
+	return "the variable " + e.keyEnv + " (distill.api_key_env)"
 }
 
 // newTransport keeps so many idle connections.
@@ -69,7 +80,12 @@ type trip struct {
 
 // send makes one request. It goes on for a while after ctx is cancelled, since an answer that arrives is paid for. The
 // error is a [failure], or that of ctx when the run ended first.
-func (e *endpoint) send(ctx context.Context, path string, body []byte) (*trip, reply, error) {
+func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) {
+	return e.sendTo(ctx, "", body)
+}
+
+// sendTo is send to another path than that of chats, where it names one.
+func (e *endpoint) sendTo(ctx context.Context, path string, body []byte) (*trip, reply, error) {
 	t := &trip{path: path, request: body}
 	sent, cancel := context.WithTimeout(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
@@ -95,6 +111,7 @@ func (e *endpoint) send(ctx context.Context, path string, body []byte) (*trip, r
 	if err != nil {
 		return t, reply{}, e.bodyFailure(t, err)
 	}
+	e.answered.Store(true)
 	return t, r, nil
 }
 

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"net"
 	"net/url"
-	"os"
 	"sort"
 	"strings"
 	"time"
 
-	"stillhouse"
 	"stillhouse/internal/options"
 )
 
@@ -28,12 +26,15 @@ type Options struct {
 	System      string         `yaml:"system" json:"system" doc:"A system prompt for conversations that have none; it is sent to the teacher and left out of the rows."`
 	ExtraBody   map[string]any `yaml:"extra_body" json:"extra_body" doc:"Fields of the request that this program does not know, such as top_k or chat_template_kwargs."`
 	Timeout     time.Duration  `yaml:"timeout" json:"timeout" doc:"How long one request may take."`
-	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"Requests at a time."`
+	Concurrency int            `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time to one endpoint; how many it takes is found below that. By default 256, 64 for an endpoint on this machine, 16 for the embedded one."`
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
 	Mode        string         `yaml:"mode" json:"mode" doc:"online asks one request after another; batch gathers them for the endpoint's Batch API, where it has one: answers come within a day, at half the price at most providers."`
 	Batch       BatchOptions   `yaml:"batch" json:"batch" doc:"How batches are made, where mode is batch."`
+
+	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
+	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
@@ -53,7 +54,12 @@ func (o *Options) EnsureDefaults() {
 		o.Timeout = 10 * time.Minute
 	}
 	if o.Concurrency == 0 {
-		o.Concurrency = 16
+		o.Concurrency = defaultConcurrency
+		if o.Endpoint == Embedded {
+			o.Concurrency = embeddedConcurrency
+		} else if loopback(o.Endpoint) {
+			o.Concurrency = loopbackConcurrency
+		}
 	}
 	if o.MaxRetries == nil {
 		o.MaxRetries = new(6)
@@ -67,7 +73,7 @@ func (o *Options) EnsureDefaults() {
 	o.Batch.EnsureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if o.loopback() || o.Endpoint == Embedded {
+		if loopback(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -109,8 +115,18 @@ func (o *Options) Validate() error {
 	if err := options.Under("batch", o.Batch.Validate()); err != nil {
 		return err
 	}
+	if err := o.validateLanes(); err != nil {
+		return err
+	}
 	return o.validateExtra()
 }
+
+// How many requests at a time the defaults let an endpoint have at most.
+const (
+	defaultConcurrency  = 256
+	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
+	embeddedConcurrency = 16
+)
 
 const (
 	maxSamples     = 1024
@@ -125,7 +141,11 @@ func (o *Options) validateEndpoint() error {
 	if o.Endpoint == Embedded {
 		return nil
 	}
-	u, err := url.Parse(o.Endpoint)
+	return validateURL(o.Endpoint)
+}
+
+func validateURL(endpoint string) error {
+	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return options.Wrongf("endpoint", "is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or %q", Embedded)
@@ -163,27 +183,24 @@ func (o *Options) validateExtra() error {
 	return nil
 }
 
-// APIKey reads the key from the environment. It is empty where none is sent. A variable that should be there and is
-// not is an error that names it.
+// APIKey reads the keys of all endpoints from the environment and returns that of the first. It is empty where none is
+// sent. A variable that should be there and is not is an error that names it.
 func (o Options) APIKey() (string, error) {
 	o.EnsureDefaults()
-	name := *o.APIKeyEnv
-	if name == "" {
-		return "", nil
+	keys := make([]string, 0, 1+len(o.Endpoints))
+	for _, e := range o.lanes() {
+		key, err := e.key()
+		if err != nil {
+			return "", err
+		}
+		keys = append(keys, key)
 	}
-	key := strings.TrimSpace(os.Getenv(name))
-	if key == "" {
-		return "", stillhouse.Invalidf("no API key: the environment variable %s is not set; set it, name another in distill.api_key_env, or write api_key_env: \"\" if the endpoint %s needs none", name, o.Endpoint)
-	}
-	if strings.ContainsAny(key, "\r\n") {
-		return "", stillhouse.Invalidf("the API key in the environment variable %s has a line break in it: set it to the key alone", name)
-	}
-	return key, nil
+	return keys[0], nil
 }
 
-// loopback reports whether the endpoint is on this machine.
-func (o *Options) loopback() bool {
-	u, err := url.Parse(o.Endpoint)
+// loopback reports whether an endpoint is on this machine.
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
 	if err != nil {
 		return false
 	}

@@ -2,12 +2,9 @@ package distill
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
 )
@@ -23,60 +20,6 @@ func backoff(try int, draw func() float64) time.Duration {
 	return time.Duration(draw() * float64(ceiling))
 }
 
-// A gate lets a bounded number of requests through at a time, and none while the endpoint asked for a pause.
-type gate struct {
-	slots *semaphore.Weighted
-	clock clock
-
-	mu    sync.Mutex
-	until time.Time
-	end   error // why no request is let through any more
-}
-
-func newGate(n int, c clock) *gate { return &gate{slots: semaphore.NewWeighted(int64(n)), clock: c} }
-
-// enter waits for a free slot; leave gives it back.
-func (g *gate) enter(ctx context.Context) error {
-	if err := g.slots.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	for {
-		g.mu.Lock()
-		wait, err := g.until.Sub(g.clock.Now()), g.end
-		g.mu.Unlock()
-		if err == nil && wait <= 0 {
-			return nil
-		}
-		if err == nil {
-			err = g.clock.Sleep(ctx, wait)
-		}
-		if err != nil {
-			g.leave()
-			return err
-		}
-	}
-}
-
-// shut lets no more requests through.
-func (g *gate) shut(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.end == nil {
-		g.end = err
-	}
-}
-
-func (g *gate) leave() { g.slots.Release(1) }
-
-// pause holds back all requests that have not been sent yet.
-func (g *gate) pause(d time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if until := g.clock.Now().Add(d); until.After(g.until) {
-		g.until = until
-	}
-}
-
 // sameFailures is how many prompts may fail in the same way, with no answer among them, before the run ends: a wrong
 // model name must not cost ten thousand requests.
 const sameFailures = 20
@@ -88,6 +31,7 @@ type patience struct {
 
 	mu        sync.Mutex
 	expected  int          // prompts in the whole run; 0 when nobody said
+	decided   int          // of them, those that need nothing more
 	reached   bool         // the endpoint has answered something, be it an error
 	answered  bool         // there was an answer, fresh or from the store
 	refusing  time.Time    // of the first refusal since the last answer
@@ -126,7 +70,8 @@ func (p *patience) tries(f *failure, most int) int {
 
 // wait is told of a request of a query that will be sent again after some time. It says no when the endpoint has
 // refused that for give_up_after, or will have by the end of the wait: with an error that ends the run when it refuses
-// everything, without one when it is this query alone. Answers that are only late are no refusals.
+// everything, without one when it is this query alone, or one of the last few of the run, which no other can show to be
+// at fault. Answers that are only late are no refusals.
 func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err error) {
 	if f.status == 0 && f.kind != "connect" {
 		return true, nil
@@ -141,15 +86,18 @@ func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err erro
 	if now.Add(d).Sub(p.refusing) <= p.giveUp {
 		return true, nil
 	}
-	if p.answered && len(p.refused) == 1 {
+	left := p.expected - p.decided
+	if p.answered && (len(p.refused) == 1 || left <= len(p.refused) && left > 0 && left < sameFailures) {
 		return false, nil
 	}
-	asked := ""
-	if f.wait >= 0 {
-		asked = fmt.Sprintf("; it asks to wait %v", f.wait.Round(time.Second))
-	}
-	return false, stillhouse.Transientf("gave up, since nothing was answered for %v and distill.give_up_after is %v: %s%s; every answer is kept, run again to go on",
-		now.Sub(p.refusing).Round(time.Second), p.giveUp, f.message, asked)
+	return false, gaveUp(now.Sub(p.refusing), p.giveUp, f.message, f.wait)
+}
+
+// prompt is told of a prompt that is decided.
+func (p *patience) prompt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.decided++
 }
 
 // failed is told of a request of a query that was given up. Its error ends the run.

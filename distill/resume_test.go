@@ -62,7 +62,7 @@ func TestCancelledRunDoesNotWaitForEver(t *testing.T) {
 	}})
 	d := newStage(t, teacher)
 	require.NoError(t, d.Open(context.Background()))
-	d.asker.endpoint.drain = time.Millisecond
+	d.asker.pool.lanes[0].endpoint.drain = time.Millisecond
 	_, err := run(ctx, d, questions(3))
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -47,6 +47,15 @@ func (l *leap) Sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
+func (l *leap) AfterFunc(d time.Duration, do func()) (stop func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slept = append(l.slept, d)
+	l.now = l.now.Add(d)
+	go do()
+	return func() {}
+}
+
 func (l *leap) waits() []time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

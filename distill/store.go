@@ -5,11 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/mattn/go-sqlite3"
 )
 
 // A Store is the response store: every answer that was ever paid for, kept by the content of its request and shared by
@@ -22,10 +22,13 @@ import (
 //
 // Keys of endpoints are never stored: requests are kept without their headers, and of the headers of an answer only
 // those that are named in keptHeaders.
+//
+// A Store holds nothing of the answers in memory but SQLite's page cache, whose size is fixed.
 type Store struct {
 	path  string
-	db    *sql.DB
-	queue chan *exchange
+	db    *sql.DB             // for what is done rarely
+	hot   *sqlite3.SQLiteConn // for lookups and puts; used by serve alone
+	queue chan job
 	done  chan struct{} // closed when the last commit is through
 
 	mu     sync.RWMutex // guards closed
@@ -35,8 +38,9 @@ type Store struct {
 // An exchange is a request that was answered, on its way into the store.
 type exchange struct {
 	teacher   string
-	keys      []Key // those of the samples asked for
-	first     int   // the number of the first sample
+	model     string // as the request calls it
+	keys      []Key  // those of the samples asked for
+	first     int    // the number of the first sample
 	maxTokens int
 	reply     reply
 	request   []byte // bodies, compressed
@@ -44,7 +48,9 @@ type exchange struct {
 	body      []byte
 	at        time.Time
 
-	fresh int // how many of the answers are in the store by this exchange
+	rows  []answerRow // made by put of the above; an import has them already
+	must  bool        // the response is kept even if others have stored all its answers: it was paid for
+	fresh int         // how many of the answers are in the store by this exchange
 	err   error
 	ready chan struct{}
 }
@@ -56,48 +62,41 @@ func (s *Store) Get(ctx context.Context, keys []Key, maxTokens int) (map[Key]Ans
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	args := make([]any, len(keys))
-	for i := range keys {
-		args[i] = keys[i][:]
+	l := &lookup{keys: keys, maxTokens: maxTokens, ready: make(chan struct{})}
+	if err := s.submit(job{lookup: l}); err != nil {
+		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT a.key, a.max_tokens, a.finish_reason, a.choice, a.response, r.body
-		FROM answers a JOIN responses r ON r.id = a.response WHERE a.key IN (?`+strings.Repeat(",?", len(keys)-1)+`) ORDER BY a.response`, args...)
-	if err != nil {
-		return nil, s.explain("read from", err)
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	defer rows.Close()
-	found := make(map[Key]Answer, len(keys))
-	exact := make(map[Key]bool, len(keys))
-	parsed := make(map[int64]reply, 1)
-	for rows.Next() {
-		var key, body sql.RawBytes
-		var limit, choice int
-		var response int64
-		var finish string
-		if err := rows.Scan(&key, &limit, &finish, &choice, &response, &body); err != nil {
-			return nil, s.explain("read from", err)
+	if l.err != nil {
+		return nil, s.explain("read from", l.err)
+	}
+	if len(l.hits) == 0 {
+		return nil, nil
+	}
+	found := make(map[Key]Answer, len(l.hits))
+	parsed := make(map[int64]reply, len(l.bodies))
+	for _, h := range l.hits {
+		id, body := h.row.response, l.bodies[h.row.response]
+		h.row.key = h.key[:]
+		if h.row.checksum(sumOf(body)) != h.row.sum {
+			return nil, s.explain("read from", fmt.Errorf("answer %s of response %d: %w", h.key, id, errDamaged))
 		}
-		var k Key
-		copy(k[:], key)
-		_, have := found[k]
-		whole := finish != "length" && limit != 0 && (maxTokens == 0 || limit < maxTokens)
-		if exact[k] || (limit != maxTokens && (have || !whole)) {
-			continue
-		}
-		r, ok := parsed[response]
+		r, ok := parsed[id]
 		if !ok {
+			var err error
 			if r, err = unpackReply(body); err != nil {
-				return nil, s.explain("read from", fmt.Errorf("response %d is damaged: %w", response, errDamaged))
+				return nil, s.explain("read from", fmt.Errorf("response %d: %w: %w", id, errDamaged, err))
 			}
-			parsed[response] = r
+			parsed[id] = r
 		}
-		if choice < 0 || choice >= len(r.answers) {
-			return nil, s.explain("read from", fmt.Errorf("response %d is damaged: it has no answer %d: %w", response, choice, errDamaged))
+		if h.row.choice < 0 || h.row.choice >= int64(len(r.answers)) {
+			return nil, s.explain("read from", fmt.Errorf("response %d has no answer %d: %w", id, h.row.choice, errDamaged))
 		}
-		found[k], exact[k] = r.answers[choice], limit == maxTokens
-	}
-	if err := rows.Err(); err != nil {
-		return nil, s.explain("read from", err)
+		found[h.key] = r.answers[h.row.choice]
 	}
 	return found, nil
 }
@@ -105,91 +104,39 @@ func (s *Store) Get(ctx context.Context, keys []Key, maxTokens int) (map[Key]Ans
 // put makes an exchange durable and waits for it. Where another run stored an answer to one of the keys first, that
 // one stays and e.fresh is less than the number of answers.
 func (s *Store) put(e *exchange) error {
+	e.must = true
+	e.rows = make([]answerRow, min(len(e.reply.answers), len(e.keys)))
+	for i := range e.rows {
+		e.rows[i] = answerRow{key: e.keys[i][:], maxTokens: int64(e.maxTokens), sample: int64(e.first + i), choice: int64(i), finish: e.reply.answers[i].FinishReason}
+	}
+	if err := s.send(e); err != nil {
+		return err
+	}
+	return s.wait(e)
+}
+
+// send puts an exchange into the queue. Exchanges get into the store in the order in which they are sent.
+func (s *Store) send(e *exchange) error {
 	e.ready = make(chan struct{})
+	return s.submit(job{exchange: e})
+}
+
+func (s *Store) wait(e *exchange) error {
+	<-e.ready
+	if e.err != nil {
+		return s.explain("write to", e.err)
+	}
+	return nil
+}
+
+func (s *Store) submit(j job) error {
 	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if s.closed {
-		s.mu.RUnlock()
 		return errors.New("the response store is closed")
 	}
-	s.queue <- e
-	s.mu.RUnlock()
-	<-e.ready
-	return e.err
-}
-
-// maxCommit bounds how many exchanges share one transaction.
-const maxCommit = 512
-
-// write is the only writer of this process: it commits all that is waiting in one transaction, so that the cost of a
-// commit is shared the better the more answers come in.
-func (s *Store) write() {
-	defer close(s.done)
-	for e := range s.queue {
-		batch := []*exchange{e}
-	more:
-		for len(batch) < maxCommit {
-			select {
-			case e, ok := <-s.queue:
-				if !ok {
-					break more
-				}
-				batch = append(batch, e)
-			default:
-				break more
-			}
-		}
-		err := s.commit(batch)
-		for _, e := range batch {
-			e.err = err
-			close(e.ready)
-		}
-	}
-}
-
-func (s *Store) commit(batch []*exchange) (err error) {
-	tx, err := s.db.Begin()
-	if err != nil {
-		return s.explain("write to", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback()
-			err = s.explain("write to", err)
-		}
-	}()
-	response, err := tx.Prepare(`INSERT INTO responses (teacher, request, header, body, created) VALUES (?, ?, ?, ?, ?)`)
-	if err != nil {
-		return err
-	}
-	defer response.Close()
-	answer, err := tx.Prepare(`INSERT INTO answers (key, max_tokens, sample, response, choice, finish_reason) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
-	if err != nil {
-		return err
-	}
-	defer answer.Close()
-	for _, e := range batch {
-		r, err := response.Exec(e.teacher, e.request, e.header, e.body, e.at.UnixMilli())
-		if err != nil {
-			return err
-		}
-		id, err := r.LastInsertId()
-		if err != nil {
-			return err
-		}
-		e.fresh = 0
-		for i, a := range e.reply.answers[:min(len(e.reply.answers), len(e.keys))] {
-			r, err := answer.Exec(e.keys[i][:], e.maxTokens, e.first+i, id, i, a.FinishReason)
-			if err != nil {
-				return err
-			}
-			n, err := r.RowsAffected()
-			if err != nil {
-				return err
-			}
-			e.fresh += int(n)
-		}
-	}
-	return tx.Commit()
+	s.queue <- j
+	return nil
 }
 
 // Close waits for what is being written and closes the file.
@@ -203,7 +150,7 @@ func (s *Store) Close() error {
 	close(s.queue)
 	s.mu.Unlock()
 	<-s.done
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.hot.Close(), s.db.Close()); err != nil {
 		return s.explain("close", err)
 	}
 	return nil

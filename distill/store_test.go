@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,11 +161,9 @@ func TestUnusableStore(t *testing.T) {
 		s, err := OpenStore(context.Background(), path)
 		require.NoError(t, err)
 		for i := range 2000 {
-			s.queue <- func() *exchange {
-				e := exchangeOf(t, 0, "stop", nil, keyOf(fmt.Sprint(i)))
-				e.ready = make(chan struct{})
-				return e
-			}()
+			e := exchangeOf(t, 0, "stop", nil, keyOf(fmt.Sprint(i)))
+			e.ready = make(chan struct{})
+			require.NoError(t, s.submit(job{exchange: e}))
 		}
 		require.NoError(t, s.Close())
 		db, err := sql.Open("sqlite3", path)
@@ -215,14 +212,25 @@ func TestUnusableStore(t *testing.T) {
 	}
 }
 
+// On a disk that is full, or nearly so, no answer is paid for.
+func TestFullDiskAtTheBeginning(t *testing.T) {
+	defer func(as func(string) int64) { freeBytes = as }(freeBytes)
+	freeBytes = func(string) int64 { return 1 << 20 }
+	requests, err := stageOn(t, filepath.Join(t.TempDir(), "responses.db"))
+	require.ErrorContains(t, err, "its disk has 1048576 bytes free, and at least 33554432 are needed")
+	assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+	assert.Zero(t, requests)
+}
+
 // A disk that fills up in the middle of a run ends it, and what is in the store stays usable.
 func TestFullDisk(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})
 	d := newStage(t, teacher)
 	require.NoError(t, d.Open(context.Background()))
-	d.asker.store.db.SetMaxOpenConns(1)
-	_, err := d.asker.store.db.Exec(`PRAGMA max_page_count = 24`)
+	require.NoError(t, d.asker.store.Close())
+	store, err := openStore(context.Background(), d.Store, "", `PRAGMA max_page_count = 24`)
 	require.NoError(t, err)
+	d.asker.store = store
 	_, err = run(context.Background(), d, questions(2000))
 	require.ErrorContains(t, err, "the disk is full")
 	require.ErrorContains(t, err, "run again")
@@ -245,16 +253,4 @@ func TestDamagedAnswer(t *testing.T) {
 	_, err = s.Get(context.Background(), []Key{k}, 0)
 	require.ErrorContains(t, err, "damaged")
 	assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
-}
-
-func BenchmarkStorePut(b *testing.B) {
-	s := newStore(b)
-	b.SetParallelism(32)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := s.put(exchangeOf(b, 0, "stop", nil, keyOf(fmt.Sprint(rand.Uint64())))); err != nil {
-				b.Error(err)
-			}
-		}
-	})
 }

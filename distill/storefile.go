@@ -5,11 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -17,40 +18,11 @@ import (
 	"stillhouse"
 )
 
-// migrations bring a store's schema from one version to the next: a store's version is how many of them it has seen.
-// Those that were ever released never change.
-var migrations = []string{
-	// One row of responses is what came for one request; one row of answers is one of its choices. max_tokens is 0
-	// where the request had no limit.
-	`CREATE TABLE responses (
-		id      INTEGER PRIMARY KEY,
-		teacher TEXT NOT NULL,
-		request BLOB NOT NULL, -- the body that was sent; zstd, as are the next two
-		header  BLOB NOT NULL, -- JSON of some of the headers that came
-		body    BLOB NOT NULL, -- the body that came
-		created INTEGER NOT NULL -- Unix time in milliseconds
-	);
-	CREATE TABLE answers (
-		key           BLOB NOT NULL,
-		max_tokens    INTEGER NOT NULL,
-		sample        INTEGER NOT NULL,
-		response      INTEGER NOT NULL REFERENCES responses (id),
-		choice        INTEGER NOT NULL,
-		finish_reason TEXT NOT NULL,
-		PRIMARY KEY (key, max_tokens)
-	) WITHOUT ROWID;
-	CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`,
-	batchSchema,
-}
-
-// applicationID marks a SQLite file as a response store.
-const applicationID = 0x5354494c // "STIL"
-
 var errDamaged = errors.New("the bytes are not those that were written")
 
 // quickCheckBytes is up to which size a store is checked as a whole when it is opened: about a tenth of a second's
 // worth. A larger one is checked page by page as it is read.
-const quickCheckBytes = 64 << 20
+var quickCheckBytes int64 = 64 << 20 // changed by tests
 
 // DefaultStore is the store's file where a config names none.
 func DefaultStore() (string, error) {
@@ -66,44 +38,97 @@ func DefaultStore() (string, error) {
 // before an answer is paid for.
 func OpenStore(ctx context.Context, path string) (*Store, error) { return openStore(ctx, path, "") }
 
-// openStore is OpenStore with pragmas more, which tests use to make SQLite meet its limits.
-func openStore(ctx context.Context, path, pragmas string) (*Store, error) {
-	if path == "" {
-		var err error
-		if path, err = DefaultStore(); err != nil {
-			return nil, err
-		}
-	}
-	if rest, ok := strings.CutPrefix(path, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, stillhouse.Invalidf("distill.store %s: %v", path, err)
-		}
-		path = filepath.Join(home, rest)
-	}
-	path, err := filepath.Abs(path)
+// openStore is OpenStore with parameters more for all connections and statements for that of lookups and puts, which
+// tests use to make SQLite meet its limits.
+func openStore(ctx context.Context, path, parameters string, hot ...string) (*Store, error) {
+	path, err := resolve(path)
 	if err != nil {
-		return nil, stillhouse.Invalidf("distill.store %s: %v", path, err)
+		return nil, err
 	}
 	size, err := touch(path)
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+
-		"?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate&_stmt_cache_size=64"+pragmas)
+	if free := freeBytes(filepath.Dir(path)); free < minFree {
+		return nil, stillhouse.Invalidf("open response store %s: its disk has %d bytes free, and at least %d are needed: free some space, or name a file on another disk in distill.store", path, free, minFree)
+	}
+	dsn := dsnOf(path) + "?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate" + parameters
+	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, stillhouse.Invalidf("open response store %s: %v", path, err)
 	}
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	s := &Store{path: path, db: db, queue: make(chan *exchange, maxCommit), done: make(chan struct{})}
+	s := &Store{path: path, db: db, queue: make(chan job, maxBatch), done: make(chan struct{})}
 	if err := s.prepare(ctx, size); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
-	go s.write()
+	q, err := s.connect(dsn, append([]string{checkpoints}, hot...))
+	if err != nil {
+		_ = db.Close()
+		return nil, s.explain("open", err)
+	}
+	go s.serve(q)
 	return s, nil
 }
+
+// minFree is what a disk must have free for a run to begin: what SQLite's log grows to before it is moved into the
+// database, twice. A disk that fills up later ends the run with what is stored kept, but what is on its way is lost.
+const minFree = 32 << 20
+
+// freeBytes is how much can be written to a directory's disk; changed by tests.
+var freeBytes = func(dir string) int64 {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return math.MaxInt64 // a file system that does not say
+	}
+	return int64(min(s.Bavail*uint64(s.Bsize), math.MaxInt64))
+}
+
+// checkpoints has the log moved into the database at every 16 MiB, four times as much as SQLite's own measure: pages
+// that many answers share are then moved once, and there are fewer syncs.
+const checkpoints = `PRAGMA wal_autocheckpoint = 4096`
+
+// connect opens the connection of serve.
+func (s *Store) connect(dsn string, first []string) (*statements, error) {
+	conn, err := new(sqlite3.SQLiteDriver).Open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	s.hot = conn.(*sqlite3.SQLiteConn)
+	for _, query := range first {
+		if _, err := s.hot.ExecContext(context.Background(), query, nil); err != nil {
+			_ = s.hot.Close()
+			return nil, err
+		}
+	}
+	q, err := prepare(s.hot)
+	if err != nil {
+		_ = s.hot.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// resolve is the absolute path of a store, the default one where path is empty.
+func resolve(path string) (string, error) {
+	if path == "" {
+		return DefaultStore()
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", stillhouse.Invalidf("distill.store %s: %v", path, err)
+		}
+		path = filepath.Join(home, rest)
+	}
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return "", stillhouse.Invalidf("distill.store %s: %v", path, err)
+	}
+	return full, nil
+}
+
+func dsnOf(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
 
 // touch makes an empty file that only its owner may read (prompts can be private), and looks at one that is there.
 func touch(path string) (size int64, err error) {
@@ -125,9 +150,8 @@ func touch(path string) (size int64, err error) {
 	if !info.Mode().IsRegular() {
 		return 0, stillhouse.Invalidf("open response store %s: it is not a regular file: name another in distill.store", path)
 	}
-	head := make([]byte, 16)
-	if n, err := io.ReadFull(f, head); n > 0 && (err != nil || string(head) != "SQLite format 3\x00") {
-		return 0, stillhouse.Invalidf("open response store %s: the file is not a response store, or is damaged: name another in distill.store, or move this one away", path)
+	if err := checkHead(path, f); err != nil {
+		return 0, err
 	}
 	return info.Size(), nil
 }
@@ -165,11 +189,18 @@ func (s *Store) prepare(ctx context.Context, size int64) error {
 	case id != applicationID && tables > 0:
 		return stillhouse.Invalidf("open response store %s: the file is a database of another program: name another in distill.store", s.path)
 	case version > len(migrations):
-		return stillhouse.Invalidf("open response store %s: its schema is version %d and this program knows up to %d: use a newer stillhouse, or name another file in distill.store", s.path, version, len(migrations))
+		return tooNew(s.path, version)
 	}
 	for ; version < len(migrations); version++ {
-		if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
+		m := migrations[version]
+		if _, err := tx.ExecContext(ctx, m.statements); err != nil {
 			return s.explain("set up", err)
+		}
+		if m.fill == nil {
+			continue
+		}
+		if err := m.fill(ctx, tx); err != nil {
+			return s.explain(fmt.Sprintf("bring to version %d the", version+1), err)
 		}
 	}
 	now := time.Now().UTC().Format(time.RFC3339)

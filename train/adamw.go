@@ -22,10 +22,16 @@ type AdamW struct {
 // NewAdamW makes an optimiser for params, whose means start at 0.
 func NewAdamW(o Options, params []*student.Param) *AdamW {
 	a := &AdamW{o: o, params: params}
+	size := 0
 	for _, p := range params {
+		size += len(p.Data)
+	}
+	m, v := kernel.Floats(size), kernel.Floats(size)
+	for _, p := range params {
+		n := len(p.Data)
 		a.decays = append(a.decays, Decays(p.Name))
-		a.m = append(a.m, make([]float32, len(p.Data)))
-		a.v = append(a.v, make([]float32, len(p.Data)))
+		a.m, m = append(a.m, m[:n:n]), m[n:]
+		a.v, v = append(a.v, v[:n:n]), v[n:]
 	}
 	return a
 }

@@ -27,7 +27,7 @@ type fingerprint struct {
 // freeKeys are the keys that may differ when a training goes on: they change nothing, or what they name is looked at itself.
 var freeKeys = []string{
 	"student", "init_adapter", "data", "eval_data", "questions", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint", "max_grad_norm_spike",
-	"gradient_checkpointing", "pad_to_multiple_of", "report_to", "logging_dir", "metrics_address", "ask_kwargs",
+	"gradient_checkpointing", "pad_to_multiple_of", "report_to", "logging_dir", "metrics_address", "metrics_allow_remote", "ask_kwargs",
 }
 
 // fingerprint is that of a training that is about to begin.

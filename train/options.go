@@ -65,12 +65,13 @@ type Options struct {
 	EvalPacking            *bool   `yaml:"eval_packing" json:"eval_packing" doc:"Pack the rows of evaluation; as packing when it is left out."`
 	PerDeviceEvalBatchSize int     `yaml:"per_device_eval_batch_size" json:"per_device_eval_batch_size" doc:"Rows of a micro-batch of evaluation, over which its means are taken."`
 
-	LoggingStrategy  string  `yaml:"logging_strategy" json:"logging_strategy" doc:"When to log: steps, epoch or no."`
-	LoggingSteps     float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
-	LoggingFirstStep bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
-	ReportTo         Reports `yaml:"report_to" json:"report_to" doc:"What is told of the training beside log.jsonl: tensorboard, prometheus, a list of them, or none."`
-	LoggingDir       string  `yaml:"logging_dir" json:"logging_dir" doc:"Where TensorBoard's event files go; by default the folder tensorboard beside the student."`
-	MetricsAddress   string  `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the student is trained; other machines can ask an address that is not a loopback one."`
+	LoggingStrategy    string  `yaml:"logging_strategy" json:"logging_strategy" doc:"When to log: steps, epoch or no."`
+	LoggingSteps       float64 `yaml:"logging_steps" json:"logging_steps" doc:"Updates from one log line to the next; below 1 a share of all updates."`
+	LoggingFirstStep   bool    `yaml:"logging_first_step" json:"logging_first_step" doc:"Log the first update too."`
+	ReportTo           Reports `yaml:"report_to" json:"report_to" doc:"What is told of the training beside log.jsonl: tensorboard, prometheus, a list of them, or none."`
+	LoggingDir         string  `yaml:"logging_dir" json:"logging_dir" doc:"Where TensorBoard's event files go; by default the folder tensorboard beside the student."`
+	MetricsAddress     string  `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the student is trained."`
+	MetricsAllowRemote bool    `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
 
 	SaveStrategy           string  `yaml:"save_strategy" json:"save_strategy" doc:"When to write a checkpoint by itself: steps, epoch, best (after an evaluation that is the best so far) or no. Ctrl-C and SIGUSR1 write one in any case."`
 	SaveSteps              float64 `yaml:"save_steps" json:"save_steps" doc:"Updates from one checkpoint to the next; below 1 a share of all updates."`

@@ -84,6 +84,7 @@ func TestOptionsTaken(t *testing.T) {
 		"{packing: false, report_to: none, bf16: false, fp16: false, save_strategy: 'no', eval_strategy: 'no', output_dir: ./out}",
 		"{report_to: [], loss_type: nll, optim: adamw_torch, dataloader_num_workers: 4, disable_tqdm: true}",
 		"{pad_to_multiple_of: auto, gradient_checkpointing: false, use_cpu: true, bf16: null, packing_strategy: null}",
+		"{report_to: prometheus, metrics_address: '[::1]:0'}", "{metrics_address: '0.0.0.0:9464'}", "{report_to: prometheus, metrics_address: '0.0.0.0:9464', metrics_allow_remote: true}",
 	} {
 		pasted(t, text)
 	}
@@ -118,6 +119,8 @@ func TestOptionsRefused(t *testing.T) {
 		{"report_to: mlflow", `report_to: is "mlflow"`},
 		{"report_to: all", "report_to: is all: name what you read, tensorboard or prometheus"},
 		{"report_to: {a: 1}", "report_to: wants tensorboard or prometheus, or a list of them, or none"},
+		{"{report_to: prometheus, metrics_address: '0.0.0.0:9464'}", `metrics_address: is "0.0.0.0:9464", which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true`},
+		{"{report_to: prometheus, metrics_address: ':9464'}", `metrics_address: is ":9464", which can be reached`},
 		{"metrics_address: 9464", `metrics_address: is "9464": it must be HOST:PORT`},
 		{"learning_rte: 1", `line 1: learning_rte: is not a key: did you mean "learning_rate"?`},
 		{"pakcing: false", `did you mean "packing"`},

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
+	"stillhouse/internal/loopback"
 	"stillhouse/internal/metrics"
 	"stillhouse/internal/options"
 )
@@ -54,8 +55,12 @@ func (o Options) validateReports() error {
 			return options.Wrongf("report_to", "is %q: it must be %s", name, strings.Join(reporters, " or "))
 		}
 	}
-	if _, _, err := net.SplitHostPort(o.MetricsAddress); err != nil {
+	host, _, err := net.SplitHostPort(o.MetricsAddress)
+	if err != nil {
 		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
+	}
+	if o.reportsTo("prometheus") && !loopback.Is(host) && !o.MetricsAllowRemote {
+		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
 	}
 	return nil
 }

@@ -3,15 +3,14 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"stillhouse/internal/bench"
 	"stillhouse/internal/kernel"
 	"stillhouse/internal/machine"
 	"stillhouse/internal/student"
@@ -59,19 +59,22 @@ var duels = []duel{
 	{"llama.cpp", "Q4_1", student.WeightsQ8, []string{"server-8"}},
 }
 
+// String names a duel, as -only takes it.
+func (d duel) String() string { return d.peer + "/" + d.dtype }
+
 func (d duel) name(what string) string {
 	return strings.ToLower(strings.NewReplacer("-", "_", ".", "").Replace(d.peer + "_" + d.dtype + "_" + what))
 }
 
-// A bench is the benchmark's settings.
-type bench struct {
+// settings are the benchmark's flags.
+type settings struct {
 	program, python, llamaPython, smollm2, gguf, rows, out, only string
 	pairs, fresh                                                 int
 }
 
 func main() {
 	log.SetFlags(log.Ltime)
-	b := bench{}
+	b := settings{}
 	ours := flag.String("ours", "", "measure only ours, with weights of this type, and print lines of JSON: what the benchmark runs")
 	flag.StringVar(&b.program, "program", "bin/stillhouse", "our program")
 	flag.StringVar(&b.python, "python", "python3", "a Python with the peers of bench/requirements-train.txt")
@@ -101,73 +104,53 @@ func main() {
 	}
 }
 
-// A pair is one run of ours and one of a peer, next to each other in time, with what both measured.
-type pair struct {
-	duel
-	Ours, Peer map[string]measurement
-}
-
-func (b bench) run(ctx context.Context) error {
+func (b settings) run(ctx context.Context) error {
 	for _, f := range []struct{ flag, value string }{{"smollm2", b.smollm2}, {"gguf", b.gguf}} {
 		if f.value == "" {
 			return fmt.Errorf("-%s is missing: make bench-generate gives it", f.flag)
 		}
 	}
 	r := report{Began: time.Now(), Machine: machine.Describe(), Fresh: b.fresh}
+	var failed error
+	r.Pairs, failed = bench.Run(ctx, b.cases(), b.pairs, func(duel, who string, m measurements) {
+		for _, what := range slices.Sorted(maps.Keys(m)) {
+			l := m[what]
+			log.Printf("%-18s %-12s %-12s %7.1f tokens/s  %7.1f tokens a processor-second", duel, who, l.What, l.TokS, l.perCPU())
+		}
+	})
+	if len(r.Pairs) == 0 {
+		return failed
+	}
+	o := r.object()
+	return errors.Join(failed, bench.Publish(b.out, "generate", r.Began, o, r.page(o), os.Stdout))
+}
+
+// measurements are those of one run, by what was measured.
+type measurements map[string]measurement
+
+// cases are the duels that are wanted.
+func (b settings) cases() (out []bench.Case[measurements]) {
 	for _, d := range duels {
-		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), d.peer+"/"+d.dtype) {
-			continue
-		}
-		for i := range b.pairs {
-			p, err := b.pair(ctx, d, i)
-			if err != nil {
-				return fmt.Errorf("%s %s: %w", d.peer, d.dtype, err)
-			}
-			r.Pairs = append(r.Pairs, p)
+		if bench.Wanted(b.only, d.String()) {
+			out = append(out, bench.Case[measurements]{Name: d.String(),
+				Ours:  func(ctx context.Context) (measurements, error) { return d.whole(b.ours(ctx, d)) },
+				Peers: []bench.Runner[measurements]{{Name: d.peer, Run: func(ctx context.Context) (measurements, error) { return d.whole(b.peer(ctx, d)) }}}})
 		}
 	}
-	text, err := json.Marshal(r.object())
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	page := filepath.Join(b.out, r.Began.Format(time.DateOnly)+"-generate.md")
-	if err := os.WriteFile(page, []byte(r.page(string(text))), 0o644); err != nil {
-		return err
-	}
-	log.Print("the page is ", page)
-	fmt.Println(string(text))
-	return nil
+	return out
 }
 
-// pair runs a duel once. Who goes first alternates.
-func (b bench) pair(ctx context.Context, d duel, number int) (pair, error) {
-	p := pair{duel: d}
-	runs := []func() error{
-		func() (err error) { p.Ours, err = b.ours(ctx, d); return err },
-		func() (err error) { p.Peer, err = b.peer(ctx, d); return err },
-	}
-	if number%2 == 1 {
-		slices.Reverse(runs)
-	}
-	for _, run := range runs {
-		if err := run(); err != nil {
-			return p, err
-		}
-	}
+// whole is an error when a run did not measure all that is to be held against the other side.
+func (d duel) whole(m measurements, err error) (measurements, error) {
 	for _, what := range d.what {
-		o, q := p.Ours[what], p.Peer[what]
-		if o.TokS == 0 || q.TokS == 0 {
-			return p, fmt.Errorf("%s was not measured on both sides", what)
+		if err == nil && m[what].TokS == 0 {
+			err = fmt.Errorf("%s was not measured", what)
 		}
-		log.Printf("%-12s %-5s %-12s %7.1f tokens/s, ours %7.1f: %5.2f; by processor time %5.2f", d.peer, d.dtype, what, q.TokS, o.TokS, o.TokS/q.TokS, o.perCPU()/q.perCPU())
 	}
-	return p, nil
+	return m, err
 }
 
-func (b bench) ours(ctx context.Context, d duel) (map[string]measurement, error) {
+func (b settings) ours(ctx context.Context, d duel) (measurements, error) {
 	if d.what[0] == "server-8" {
 		return b.serve(ctx, measurement{Engine: "stillhouse", Type: string(d.weights), What: d.what[0]},
 			b.program, "serve", b.smollm2, "--port", "0", "--weights", string(d.weights))
@@ -179,7 +162,7 @@ func (b bench) ours(ctx context.Context, d duel) (map[string]measurement, error)
 	return lines(ctx, self, "-ours", string(d.weights), "-smollm2", b.smollm2, "-rows", b.rows, "-new", strconv.Itoa(b.fresh))
 }
 
-func (b bench) peer(ctx context.Context, d duel) (map[string]measurement, error) {
+func (b settings) peer(ctx context.Context, d duel) (measurements, error) {
 	threads := strconv.Itoa(kernel.Threads())
 	file := filepath.Join(b.gguf, "smollm2-"+d.dtype+".gguf")
 	switch {
@@ -191,7 +174,7 @@ func (b bench) peer(ctx context.Context, d duel) (map[string]measurement, error)
 	return lines(ctx, b.llamaPython, "bench/peer_generate.py", "--engine", d.peer, "--model", file, "--dtype", d.dtype, "--new", strconv.Itoa(b.fresh), "--threads", threads)
 }
 
-func (b bench) serve(ctx context.Context, m measurement, command ...string) (map[string]measurement, error) {
+func (b settings) serve(ctx context.Context, m measurement, command ...string) (measurements, error) {
 	rows, err := b.questions()
 	if err != nil {
 		return nil, err
@@ -201,12 +184,12 @@ func (b bench) serve(ctx context.Context, m measurement, command ...string) (map
 		prompts = append(prompts, r.Question)
 	}
 	m, err = measureServer(ctx, m, prompts, b.fresh, 8, command...)
-	return map[string]measurement{m.What: m}, err
+	return measurements{m.What: m}, err
 }
 
 type question struct{ Question, Answer string }
 
-func (b bench) questions() (out []question, err error) {
+func (b settings) questions() (out []question, err error) {
 	text, err := os.ReadFile(b.rows)
 	if err != nil {
 		return nil, err
@@ -222,18 +205,15 @@ func (b bench) questions() (out []question, err error) {
 }
 
 // lines runs a command that prints measurements.
-func lines(ctx context.Context, command ...string) (map[string]measurement, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	var wrong bytes.Buffer
-	cmd.Stderr = &wrong
-	out, err := cmd.Output()
+func lines(ctx context.Context, command ...string) (measurements, error) {
+	end, err := bench.Command{Args: command}.Run(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, wrong.Bytes())
+		return nil, err
 	}
-	all := map[string]measurement{}
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+	all := measurements{}
+	for line := range strings.Lines(end.Out) {
 		var m measurement
-		if json.Unmarshal(s.Bytes(), &m) == nil && m.What != "" { // libraries print lines of their own
+		if json.Unmarshal([]byte(line), &m) == nil && m.What != "" { // libraries print lines of their own
 			all[m.What] = m
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"stillhouse/internal/bench"
 	"stillhouse/internal/chat"
 	"stillhouse/internal/kernel"
 	"stillhouse/internal/student"
@@ -18,7 +19,7 @@ import (
 var questions = []string{"Give me an 1-sentence introduction of LLM.", "Calculate 1+1-1", "What's the difference between thread and process?"}
 
 // measureOurs generates as the peers do: always `fresh` new tokens, greedily, with the chat template.
-func (b bench) measureOurs(ctx context.Context, weights student.Weights, out io.Writer) error {
+func (b settings) measureOurs(ctx context.Context, weights student.Weights, out io.Writer) error {
 	dir, fresh := b.smollm2, b.fresh
 	m, err := student.Load(dir)
 	if err != nil {
@@ -109,7 +110,7 @@ func (b bench) measureOurs(ctx context.Context, weights student.Weights, out io.
 }
 
 // loss measures the mean loss of the rows, every token of which is scored.
-func (b bench) loss(ctx context.Context, m *student.Model, tok *chat.Tokenizer, weights student.Weights) (measurement, error) {
+func (b settings) loss(ctx context.Context, m *student.Model, tok *chat.Tokenizer, weights student.Weights) (measurement, error) {
 	out := measurement{Engine: "stillhouse", Type: string(weights), What: "nll"}
 	questions, err := b.questions()
 	if err != nil {
@@ -148,7 +149,7 @@ func (b bench) loss(ctx context.Context, m *student.Model, tok *chat.Tokenizer, 
 
 // timed returns the seconds that passed and those that all threads worked.
 func timed(run func() error) (wall, cpu float64, err error) {
-	begun, worked := time.Now(), processorTime(os.Getpid())
+	begun, worked := time.Now(), bench.ProcessorTime(os.Getpid())
 	err = run()
-	return time.Since(begun).Seconds(), processorTime(os.Getpid()) - worked, err
+	return time.Since(begun).Seconds(), bench.ProcessorTime(os.Getpid()) - worked, err
 }

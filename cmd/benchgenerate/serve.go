@@ -11,12 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"stillhouse/internal/bench"
 )
 
 var address = regexp.MustCompile(`http://[0-9.]+:\d+/v1`)
@@ -58,7 +59,7 @@ func measureServer(ctx context.Context, m measurement, prompts []string, fresh, 
 	if _, err := ask(ctx, url, name, "[w] "+prompts[0], 4); err != nil {
 		return m, err
 	}
-	cpu := processorTime(cmd.Process.Pid)
+	cpu := bench.ProcessorTime(cmd.Process.Pid)
 	begun := time.Now()
 	tokens := make([]int, len(prompts))
 	g, ctx := errgroup.WithContext(ctx)
@@ -76,7 +77,7 @@ func measureServer(ctx context.Context, m measurement, prompts []string, fresh, 
 	for _, n := range tokens {
 		m.Tokens += n
 	}
-	m.TokS, m.CPUS = float64(m.Tokens)/wall, processorTime(cmd.Process.Pid)-cpu
+	m.TokS, m.CPUS = float64(m.Tokens)/wall, bench.ProcessorTime(cmd.Process.Pid)-cpu
 	return m, nil
 }
 
@@ -138,20 +139,4 @@ func call(ctx context.Context, method, url string, body []byte, into any) error 
 			return json.Unmarshal(text, into)
 		}
 	}
-}
-
-// processorTime is what all threads of a process have used, in seconds; 0 where the system does not say.
-func processorTime(pid int) float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	_, after, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(after)
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(fields[11], 64)
-	system, _ := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / 100
 }

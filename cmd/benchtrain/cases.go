@@ -34,7 +34,7 @@ var cases = []benchCase{
 }
 
 // config is the config file of a case.
-func (b bench) config(c benchCase) string {
+func (b settings) config(c benchCase) string {
 	student, rows := b.smollm2, filepath.Join(b.work, "rows.jsonl")
 	if c.qwen3 {
 		student, rows = filepath.Join(b.work, "qwen3"), filepath.Join(b.work, "long.jsonl")
@@ -50,7 +50,7 @@ const shape = `{"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "v
 `
 
 // prepare writes the rows as conversations, long rows of the same text, and the directory of Qwen3's shape.
-func (b bench) prepare() error {
+func (b settings) prepare() error {
 	text, err := os.ReadFile(b.rows)
 	if err != nil {
 		return err

@@ -4,22 +4,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
+	"stillhouse/internal/bench"
 	"stillhouse/internal/machine"
 )
 
-// A bench is the benchmark's settings.
-type bench struct {
+// settings are the benchmark's flags.
+type settings struct {
 	program, python, smollm2, qwen3, rows, work, out string
 	pairs, steps                                     int
 	only                                             string
@@ -27,7 +25,7 @@ type bench struct {
 
 func main() {
 	log.SetFlags(log.Ltime)
-	b := bench{}
+	b := settings{}
 	flag.StringVar(&b.program, "program", "bin/stillhouse", "our program")
 	flag.StringVar(&b.python, "python", "python3", "a Python with the peers of bench/requirements-train.txt")
 	flag.StringVar(&b.smollm2, "smollm2", "", "a directory with SmolLM2-135M (bench/smollm2.py makes one)")
@@ -47,8 +45,8 @@ func main() {
 	}
 }
 
-// run runs the cases that are wanted and writes what came out.
-func (b bench) run(ctx context.Context) error {
+// run runs the cases that are wanted and writes what came out. What was measured before one failed is written too.
+func (b settings) run(ctx context.Context) error {
 	if b.smollm2 == "" {
 		return fmt.Errorf("-smollm2 is missing: name a directory with SmolLM2-135M, which bench/smollm2.py makes")
 	}
@@ -64,88 +62,31 @@ func (b bench) run(ctx context.Context) error {
 		return err
 	}
 	r := report{Began: time.Now(), Machine: machine.Describe(), Steps: b.steps}
-	failed := b.measure(ctx, &r)
+	var failed error
+	r.Pairs, failed = bench.Run(ctx, b.cases(), b.pairs, func(c, who string, m measurement) {
+		log.Printf("%-14s %-12s %7.1f tokens/s  %6.1f tokens a processor-second  %6d MiB", c, who, m.TokensPerS, perCPU(m), m.PeakMiB)
+	})
 	if len(r.Pairs) == 0 {
 		return failed
 	}
-	text, err := json.Marshal(r.object())
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	page := filepath.Join(b.out, r.Began.Format(time.DateOnly)+"-train.md")
-	if err := os.WriteFile(page, []byte(r.page(string(text))), 0o644); err != nil {
-		return err
-	}
-	log.Print("the page is ", page)
-	fmt.Println(string(text))
-	return failed
+	o := r.object()
+	return errors.Join(failed, bench.Publish(b.out, "train", r.Began, o, r.page(o), os.Stdout))
 }
 
-// measure runs the cases that are wanted. What was measured before one failed is in the report.
-func (b bench) measure(ctx context.Context, r *report) error {
+// cases are those that are wanted, each with its peers.
+func (b settings) cases() (out []bench.Case[measurement]) {
 	for _, c := range cases {
 		if !b.wanted(c.name) {
 			continue
 		}
-		pairs := b.pairs
-		if c.peers == nil {
-			pairs = 1
+		d := bench.Case[measurement]{Name: c.name, Ours: func(ctx context.Context) (measurement, error) { return b.ours(ctx, c) }}
+		for _, name := range c.peers {
+			d.Peers = append(d.Peers, bench.Runner[measurement]{Name: name, Run: func(ctx context.Context) (measurement, error) { return b.peer(ctx, name) }})
 		}
-		for i := range pairs {
-			p, err := b.pair(ctx, c, i)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			r.Pairs = append(r.Pairs, p)
-		}
+		out = append(out, d)
 	}
-	return nil
+	return out
 }
 
 // wanted says whether a case is to be run.
-func (b bench) wanted(name string) bool {
-	return b.only == "" || slices.Contains(strings.Split(b.only, ","), name)
-}
-
-// A pair is one run of ours and one of each peer, next to each other in time.
-type pair struct {
-	Case  string
-	Ours  measurement
-	Peers map[string]measurement
-}
-
-// pair runs a case once. Who goes first alternates.
-func (b bench) pair(ctx context.Context, c benchCase, number int) (pair, error) {
-	p := pair{Case: c.name, Peers: map[string]measurement{}}
-	runs := []string{""}
-	runs = append(runs, c.peers...)
-	if number%2 == 1 {
-		slices.Reverse(runs)
-	}
-	for _, name := range runs {
-		var m measurement
-		var err error
-		if name == "" {
-			m, err = b.ours(ctx, c)
-			p.Ours = m
-		} else {
-			m, err = b.peer(ctx, name)
-			p.Peers[name] = m
-		}
-		if err != nil {
-			return p, err
-		}
-		log.Printf("%-14s %-12s %7.1f tokens/s  %6.1f tokens a processor-second  %6d MiB", c.name, orOurs(name), m.TokensPerS, float64(m.Tokens)/m.CPU, m.PeakMiB)
-	}
-	return p, nil
-}
-
-func orOurs(name string) string {
-	if name == "" {
-		return "ours"
-	}
-	return name
-}
+func (b settings) wanted(name string) bool { return bench.Wanted(b.only, name) }

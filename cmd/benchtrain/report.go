@@ -3,20 +3,22 @@ package main
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"stillhouse/internal/bench"
 	"stillhouse/internal/machine"
 )
+
+type pair = bench.Pair[measurement]
 
 // A report is all that was measured.
 type report struct {
 	Began   time.Time
 	Machine machine.Description
 	Steps   int
-	Pairs   []pair
+	Pairs   bench.Pairs[measurement]
 }
 
 // Billions of parameters: those of the products of the layers, and those of the head, which is tied.
@@ -38,43 +40,22 @@ func share(m measurement, qwen3, lora bool) float64 {
 	return times * (layers*float64(m.Tokens) + head*float64(m.Labels)) / m.Wall / m.GEMM
 }
 
-// median is the middle of the values that of gives for the pairs of a case, NaN when it did not run.
-func (r report) median(name string, of func(pair) float64) float64 {
-	var all []float64
-	for _, p := range r.Pairs {
-		if p.Case == name {
-			all = append(all, of(p))
-		}
-	}
-	if len(all) == 0 {
-		return math.NaN()
-	}
-	slices.Sort(all)
-	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
-}
-
 // object is the benchmark's last line.
-func (r report) object() map[string]any {
-	out := map[string]any{"machine": r.Machine, "date": r.Began.Format(time.DateOnly), "threads": threads, "updates": r.Steps}
-	set := func(key string, v float64, digits int) {
-		if !math.IsNaN(v) {
-			scale := math.Pow10(digits)
-			out[key] = math.Round(v*scale) / scale
-		}
-	}
+func (r report) object() bench.Object {
+	out := bench.Object{"machine": r.Machine, "date": r.Began.Format(time.DateOnly), "threads": threads, "updates": r.Steps}
 	for _, c := range cases {
 		lora := strings.Contains(c.keys, "peft")
-		set("tokens_per_s_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.TokensPerS }), 1)
-		set("peak_mib_"+c.name, r.median(c.name, func(p pair) float64 { return float64(p.Ours.PeakMiB) }), 0)
-		set("gemm_share_"+c.name, r.median(c.name, func(p pair) float64 { return share(p.Ours, c.qwen3, lora) }), 3)
-		set("planned_mib_"+c.name, r.median(c.name, func(p pair) float64 { return float64(p.Ours.PlannedMiB) }), 0)
-		set("planned_s_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.PlannedS }), 1)
-		set("seconds_"+c.name, r.median(c.name, func(p pair) float64 { return p.Ours.Seconds }), 1)
+		out.Set("tokens_per_s_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return p.Ours.TokensPerS }), 1)
+		out.Set("peak_mib_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return float64(p.Ours.PeakMiB) }), 0)
+		out.Set("gemm_share_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return share(p.Ours, c.qwen3, lora) }), 3)
+		out.Set("planned_mib_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return float64(p.Ours.PlannedMiB) }), 0)
+		out.Set("planned_s_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return p.Ours.PlannedS }), 1)
+		out.Set("seconds_"+c.name, r.Pairs.Median(c.name, func(p pair) float64 { return p.Ours.Seconds }), 1)
 		for _, peer := range c.peers {
-			set("ratio_"+peer, r.median(c.name, func(p pair) float64 { return p.Ours.TokensPerS / p.Peers[peer].TokensPerS }), 2)
-			set("ratio_cpu_"+peer, r.median(c.name, func(p pair) float64 { return perCPU(p.Ours) / perCPU(p.Peers[peer]) }), 2)
-			set("peer_tokens_per_s_"+peer, r.median(c.name, func(p pair) float64 { return p.Peers[peer].TokensPerS }), 1)
-			set("peer_peak_mib_"+peer, r.median(c.name, func(p pair) float64 { return float64(p.Peers[peer].PeakMiB) }), 0)
+			out.Set("ratio_"+peer, r.Pairs.Median(c.name, func(p pair) float64 { return p.Ours.TokensPerS / p.Peers[peer].TokensPerS }), 2)
+			out.Set("ratio_cpu_"+peer, r.Pairs.Median(c.name, func(p pair) float64 { return perCPU(p.Ours) / perCPU(p.Peers[peer]) }), 2)
+			out.Set("peer_tokens_per_s_"+peer, r.Pairs.Median(c.name, func(p pair) float64 { return p.Peers[peer].TokensPerS }), 1)
+			out.Set("peer_peak_mib_"+peer, r.Pairs.Median(c.name, func(p pair) float64 { return float64(p.Peers[peer].PeakMiB) }), 0)
 		}
 	}
 	for short, long := range map[string]string{"full": "full_bs1x8", "lora": "lora_bs1x8"} {
@@ -90,21 +71,19 @@ func (r report) object() map[string]any {
 func perCPU(m measurement) float64 { return float64(m.Tokens) / m.CPU }
 
 // page is the benchmark's page.
-func (r report) page(object string) string {
+func (r report) page(o bench.Object) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Training beside Python, %s\n\n", r.Began.Format(time.DateOnly))
-	fmt.Fprintf(&b, "Made by `make bench-train`. %s, %d cores, %s, %d MiB of memory; %d threads; bare fp32 product %.0f GFLOP/s.\n", r.Machine.CPU, r.Machine.Cores,
-		r.Machine.Instructions, r.Machine.MemoryMiB, threads, r.Machine.GEMM)
+	fmt.Fprintf(&b, "Made by `make bench-train`. %s\n", bench.Machine(r.Machine, threads))
 	fmt.Fprintf(&b, "SmolLM2-135M, the first 32 rows of GSM8K, loss on the completion, fp32; %d updates after one that is not counted. Runs of a pair follow each\n", r.Steps)
 	b.WriteString("other, who goes first alternates; the ratio is the median of the pairs'. Tokens are those that are not padding. A processor-second is one of all\nthreads together: where other programs run, the ratio by it is the steadier one.\n\n")
 	b.WriteString("| case | peer | pairs | ours, tokens/s | peer | ratio | ratio by processor time | ours, MiB | peer |\n|---|---|---|---|---|---|---|---|---|\n")
-	o := r.object()
 	for _, c := range cases {
 		for _, peer := range c.peers {
 			if o["ratio_"+peer] == nil {
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s | %d | %v | %v | %v | %v | %v | %v |\n", c.name, peer, r.count(c.name), o["tokens_per_s_"+c.name], o["peer_tokens_per_s_"+peer],
+			fmt.Fprintf(&b, "| %s | %s | %d | %v | %v | %v | %v | %v | %v |\n", c.name, peer, r.Pairs.Count(c.name), o["tokens_per_s_"+c.name], o["peer_tokens_per_s_"+peer],
 				o["ratio_"+peer], o["ratio_cpu_"+peer], o["peak_mib_"+c.name], o["peer_peak_mib_"+peer])
 		}
 	}
@@ -124,16 +103,5 @@ func (r report) page(object string) string {
 			fmt.Fprintf(&b, "| %s | %s | %.1f | %.1f | %d |\n", p.Case, name, m.TokensPerS, perCPU(m), m.PeakMiB)
 		}
 	}
-	fmt.Fprintf(&b, "\nThe last line:\n\n```json\n%s\n```\n", object)
 	return b.String()
-}
-
-// count is the number of pairs of a case.
-func (r report) count(name string) (n int) {
-	for _, p := range r.Pairs {
-		if p.Case == name {
-			n++
-		}
-	}
-	return n
 }

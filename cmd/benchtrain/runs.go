@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"stillhouse/internal/bench"
 	"stillhouse/internal/machine"
 )
 
@@ -29,27 +30,27 @@ type measurement struct {
 }
 
 // peer runs one configuration of bench/peer_train.py.
-func (b bench) peer(ctx context.Context, config string) (m measurement, err error) {
-	out, _, err := b.command(ctx, b.python, "bench/peer_train.py", "--data", b.rows, "--model", b.smollm2, "--config", config,
-		"--steps", strconv.Itoa(b.steps), "--threads", strconv.Itoa(threads))
+func (b settings) peer(ctx context.Context, config string) (m measurement, err error) {
+	end, err := bench.Command{Env: environment, Args: []string{b.python, "bench/peer_train.py", "--data", b.rows, "--model", b.smollm2, "--config", config,
+		"--steps", strconv.Itoa(b.steps), "--threads", strconv.Itoa(threads)}}.Run(ctx)
 	if err != nil {
-		return m, fmt.Errorf("peer: %w", err)
+		return m, err
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
+	lines := strings.Split(strings.TrimSpace(end.Out), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &m); err != nil {
-		return m, fmt.Errorf("peer: its last line is not JSON: %w", err)
+		return m, fmt.Errorf("its last line is not JSON: %w", err)
 	}
 	return m, nil
 }
 
 // ours plans and runs a training with the program as users have it, and reads its log.
-func (b bench) ours(ctx context.Context, c benchCase) (m measurement, err error) {
+func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err error) {
 	config := filepath.Join(b.work, c.name+".yaml")
 	if err := os.WriteFile(config, []byte(b.config(c)), 0o644); err != nil {
 		return m, err
 	}
 	before := machine.MeasureGEMM(time.Second / 2)
-	out, _, err := b.command(ctx, b.program, "plan", config, "--json")
+	end, err := bench.Command{Env: environment, Args: []string{b.program, "plan", config, "--json"}}.Run(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -57,14 +58,15 @@ func (b bench) ours(ctx context.Context, c benchCase) (m measurement, err error)
 		PeakMiB int64   `json:"peak_mib"`
 		Seconds float64 `json:"seconds"`
 	}
-	if err := json.Unmarshal([]byte(out), &plan); err != nil {
+	if err := json.Unmarshal([]byte(end.Out), &plan); err != nil {
 		return m, fmt.Errorf("plan: its output is not JSON: %w", err)
 	}
 	dir := filepath.Join(b.work, c.name)
 	if err := os.RemoveAll(dir); err != nil {
 		return m, err
 	}
-	out, cpu, peak, err := b.watched(ctx, filepath.Join(dir, "student.partial", "log.jsonl"), b.program, "train", config, "--runs", b.work, "--json")
+	w := watch{log: filepath.Join(dir, "student.partial", "log.jsonl")}
+	end, err = bench.Command{Env: environment, Every: w.look, Args: []string{b.program, "train", config, "--runs", b.work, "--json"}}.Run(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -73,13 +75,13 @@ func (b bench) ours(ctx context.Context, c benchCase) (m measurement, err error)
 		TrainedTokens int64   `json:"trained_tokens"`
 		Seconds       float64 `json:"seconds"`
 	}
-	if err := json.Unmarshal([]byte(out), &result); err != nil {
+	if err := json.Unmarshal([]byte(end.Out), &result); err != nil {
 		return m, fmt.Errorf("train: its output is not JSON: %w", err)
 	}
 	if m, err = readLog(filepath.Join(dir, "student", "log.jsonl")); err != nil {
 		return m, err
 	}
-	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = cpu, peak, plan.PeakMiB, plan.Seconds, result.Seconds
+	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = w.last-w.first, end.PeakMiB, plan.PeakMiB, plan.Seconds, result.Seconds
 	m.Labels = m.Tokens * result.TrainedTokens / max(1, result.Tokens)
 	m.GEMM = (before + machine.MeasureGEMM(time.Second/2)) / 2
 	return m, os.RemoveAll(dir)

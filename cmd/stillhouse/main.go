@@ -153,7 +153,7 @@ func command(c *console) *cobra.Command {
 		},
 	})
 	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
-		askCommand(c), serveCommand(c), exportCommand(c), versionCommand(c))
+		askCommand(c), serveCommand(c), exportCommand(c), storeCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {
 		sub.Args = invalid(sub.Args)
 	}

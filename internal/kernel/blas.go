@@ -1,4 +1,5 @@
-// Package kernel is the arithmetic under the student: matrix products by OpenBLAS and fused kernels in C, all fp32.
+// Package kernel is the arithmetic under the student: matrix products by OpenBLAS, or on a matrix unit where there is one,
+// and fused kernels in C, all fp32.
 //
 // Matrices are row-major slices. Kernels dispatch on the processor at run time and split their rows over [Threads]
 // goroutines in fixed pieces, so that results do not depend on timing.
@@ -8,6 +9,7 @@ package kernel
 #cgo CFLAGS: -O3 -std=gnu11 -I${SRCDIR}/../../.build/include
 #cgo LDFLAGS: -L${SRCDIR}/../../.build/lib -lstillhouse_blas -lm -Wl,-rpath,$ORIGIN/../.build/lib -Wl,-rpath,${SRCDIR}/../../.build/lib
 #include "stillhouse_blas.h"
+#include "tiles.h"
 
 static void sh_threads(int n) { STILLHOUSE_BLAS(openblas_set_num_threads)(n); }
 
@@ -59,14 +61,19 @@ func SetThreads(n int) { threads = max(1, n) }
 // Gemm computes C = alpha·op(A)·op(B) + beta·C, where op(A) is [m, k], op(B) is [k, n] and C is [m, n]; op transposes
 // when transA or transB is set, and lda, ldb, ldc are the distances between the rows as stored. With beta 0, what C held
 // is not read. The last bits of the result depend on the number of pieces (see [SetDeterministic]): OpenBLAS sums the
-// edges of a matrix in another order than its middle.
+// edges of a matrix in another order than its middle. See [Products] for where it is computed.
 func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	if m == 0 || n == 0 {
 		return
 	}
-	// Threads share the longer side of C in strips that suit OpenBLAS's inner kernels. What is too little work for a
-	// second thread is left whole.
-	const strip, least = 48, 1 << 19
+	// Threads share the longer side of C in strips that suit the inner kernels. What is too little work for a second
+	// thread is left whole.
+	const least = 1 << 19
+	onTiles := tiles && min(m, n, k) >= 32 && m*n*k >= least
+	strip := 48
+	if onTiles {
+		strip = 32
+	}
 	strips, grain := (max(m, n)+strip-1)/strip, 1+least/max(1, strip*min(m, n)*k)
 	cut := pieces
 	if cut == 0 {
@@ -80,6 +87,12 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 		}
 		if transB {
 			bt = column * ldb
+		}
+		if onTiles {
+			scratch := takeTiles()
+			defer giveTiles(scratch)
+			C.sh_tiles_gemm(flag(transA), flag(transB), C.long(rows), C.long(columns), C.long(k), C.float(alpha), ptr(a[at:]), C.long(lda), ptr(b[bt:]), C.long(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.long(ldc), scratch)
+			return
 		}
 		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -30,7 +31,7 @@ func TestGemm(t *testing.T) {
 
 func TestGemmShapes(t *testing.T) {
 	defer SetThreads(Threads())
-	for _, shape := range [][3]int{{1, 1, 1}, {1, 4099, 64}, {50, 7, 33}, {257, 96, 300}, {96, 1025, 70}, {400, 192, 65}, {3, 3, 0}} {
+	for _, shape := range [][3]int{{1, 1, 1}, {1, 4099, 64}, {50, 7, 33}, {257, 96, 300}, {96, 1025, 70}, {400, 192, 65}, {3, 3, 0}, {300, 801, 600}} {
 		m, n, k := shape[0], shape[1], shape[2]
 		for _, trans := range []struct{ a, b bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 			t.Run(fmt.Sprint(shape, trans), func(t *testing.T) {
@@ -71,11 +72,87 @@ func TestGemmShapes(t *testing.T) {
 	}
 }
 
-func BenchmarkGemm(b *testing.B) {
-	const m, k, n = 256, 576, 1536
-	x, w, y := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
-	for b.Loop() {
-		Gemm(false, true, m, n, k, 1, x, k, w, k, 0, y, n)
+// TestProductsAreExact holds the errors of products on the matrix unit against those of OpenBLAS: with three parts a float
+// they are no larger, with floats of any size beside each other.
+func TestProductsAreExact(t *testing.T) {
+	if !tiles {
+		t.Log("this processor has no matrix unit, or the system doesn't let it be used: only OpenBLAS is looked at")
 	}
-	b.ReportMetric(2*m*k*n*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	defer UseTiles(tiles)
+	r := rand.New(rand.NewPCG(7, 8))
+	const m, n, k = 64, 96, 640
+	for name, draw := range map[string]func() float32{
+		"normal":   func() float32 { return float32(r.NormFloat64()) },
+		"positive": func() float32 { return r.Float32() },
+		"uneven":   func() float32 { return float32(math.Exp(8*r.NormFloat64()) * r.NormFloat64()) },
+		"tiny":     func() float32 { return float32(1e-13 * r.NormFloat64()) },
+	} {
+		a, b := make([]float32, m*k), make([]float32, k*n)
+		for i := range a {
+			a[i] = draw()
+		}
+		for i := range b {
+			b[i] = draw()
+		}
+		// The error of one element in units of what its terms' absolute values sum to.
+		mean := func() float64 {
+			c := make([]float32, m*n)
+			Gemm(false, false, m, n, k, 1, a, k, b, n, 0, c, n)
+			sum := 0.0
+			for i := range m {
+				for j := range n {
+					exact, size := 0.0, 0.0
+					for p := range k {
+						x := float64(a[i*k+p]) * float64(b[p*n+j])
+						exact += x
+						size += math.Abs(x)
+					}
+					sum += math.Abs(float64(c[i*n+j])-exact) / size
+				}
+			}
+			return sum / (m * n)
+		}
+		UseTiles(false)
+		plain := mean()
+		UseTiles(true)
+		if e := mean(); !(e <= 1.5*plain+0x1p-26) || !(e < 1e-6) {
+			t.Errorf("%s: mean error %.3g by %s, %.3g by OpenBLAS", name, e, Products(), plain)
+		} else {
+			t.Logf("%s: mean error %.3g by %s, %.3g by OpenBLAS", name, e, Products(), plain)
+		}
+	}
+}
+
+// TestNotFinite: what is not finite stays so.
+func TestNotFinite(t *testing.T) {
+	for _, bad := range []float32{float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())} {
+		const n = 96
+		a, b, c := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
+		for i := range a {
+			a[i], b[i] = 1, 1
+		}
+		a[5*n+7] = bad
+		Gemm(false, false, n, n, n, 1, a, n, b, n, 0, c, n)
+		for i, v := range c {
+			if finite := !math.IsInf(float64(v), 0) && !math.IsNaN(float64(v)); finite != (i/n != 5) {
+				t.Fatalf("with %v: element %d is %v", bad, i, v)
+			}
+		}
+	}
+}
+
+// BenchmarkGemm is one forward product of SmolLM2-135M's MLP, by what computes products here and by OpenBLAS.
+func BenchmarkGemm(b *testing.B) {
+	const m, k, n = 1024, 576, 1536
+	x, w, y := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
+	defer UseTiles(tiles)
+	for _, on := range []bool{false, true} {
+		UseTiles(on)
+		b.Run(Products(), func(b *testing.B) {
+			for b.Loop() {
+				Gemm(false, true, m, n, k, 1, x, k, w, k, 0, y, n)
+			}
+			b.ReportMetric(2*m*k*n*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
+	}
 }

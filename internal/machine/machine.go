@@ -17,6 +17,7 @@ type Description struct {
 	Cores        int     `json:"cores"`
 	Threads      int     `json:"threads"`     // that products use
 	Instructions string  `json:"instruction"` // avx512, avx2 or base
+	Products     string  `json:"products"`    // what computes them: amx or openblas
 	MemoryMiB    int64   `json:"memory_mib"`
 	GEMM         float64 `json:"gemm_gflops"`
 }
@@ -24,7 +25,7 @@ type Description struct {
 // Describe describes the machine, with its rate of products measured now.
 func Describe() Description {
 	d := Description{
-		Cores: runtime.NumCPU(), Threads: kernel.Threads(), Instructions: kernel.InstructionSet(),
+		Cores: runtime.NumCPU(), Threads: kernel.Threads(), Instructions: kernel.InstructionSet(), Products: kernel.Products(),
 		MemoryMiB: field("proc/meminfo", "MemTotal:") >> 10, GEMM: MeasureGEMM(time.Second),
 	}
 	for _, line := range lines("proc/cpuinfo") {

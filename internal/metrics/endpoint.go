@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"stillhouse/internal/loopback"
 )
 
 // A Gauge is a number that Prometheus reads. Name has its unit and, where it only rises, ends with _total.
@@ -32,7 +34,8 @@ type Endpoint struct {
 	label  string
 }
 
-// Listen serves at an address, such as 127.0.0.1:9464. Every number has the label run.
+// Listen serves at an address, such as 127.0.0.1:9464. Every number has the label run. On a loopback address it answers
+// only to requests that name one as their host.
 func Listen(address, run string) (*Endpoint, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -45,7 +48,13 @@ func Listen(address, run string) (*Endpoint, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	e.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 14}
+	handler := http.Handler(mux)
+	if l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		handler = loopback.Only(mux.ServeHTTP, func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "the metrics are for localhost only", http.StatusForbidden)
+		})
+	}
+	e.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 14}
 	go func() { e.done <- e.server.Serve(l) }()
 	return e, nil
 }

@@ -214,6 +214,14 @@ func TestEndpoint(t *testing.T) {
 	if code, _ := get(t, "GET", strings.TrimSuffix(e.URL(), "/metrics")+"/debug/pprof/"); code != http.StatusNotFound {
 		t.Errorf("another path: %d", code)
 	}
+	elsewhere, err := http.NewRequestWithContext(t.Context(), "GET", e.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.Host = "evil.example"
+	if answer, err := http.DefaultClient.Do(elsewhere); err != nil || answer.Body.Close() != nil || answer.StatusCode != http.StatusForbidden {
+		t.Errorf("under another name: %v, %v", answer, err)
+	}
 	address := strings.TrimSuffix(strings.TrimPrefix(e.URL(), "http://"), "/metrics")
 	if _, err := Listen(address, "x"); err == nil {
 		t.Error("an address is served twice")

@@ -10,14 +10,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"stillhouse"
 	"stillhouse/internal/chat"
+	"stillhouse/internal/loopback"
 	"stillhouse/internal/student"
 )
 
@@ -137,7 +136,7 @@ func (s *Server) Listen(ctx context.Context, addr string) (url string, wait func
 	if err != nil {
 		return "", nil, stillhouse.Invalidf("serve: address %q: %w: write it as 127.0.0.1:8080", addr, err)
 	}
-	local := isLoopback(host)
+	local := loopback.Is(host)
 	if !local && !s.options.AllowRemote {
 		return "", nil, stillhouse.Invalidf("serve: address %q can be reached from other machines and the server asks for no key: use 127.0.0.1, or allow them with --allow-remote", addr)
 	}
@@ -150,7 +149,9 @@ func (s *Server) Listen(ctx context.Context, addr string) (url string, wait func
 	}
 	handler := s.Handler()
 	if local {
-		handler = onlyLoopbackNames(handler)
+		handler = loopback.Only(handler.ServeHTTP, func(w http.ResponseWriter, r *http.Request) {
+			writeError(w, problem{status: http.StatusForbidden, message: "this server answers to localhost only, not to " + r.Host})
+		})
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	s.mu.Lock()
@@ -180,28 +181,4 @@ func (s *Server) Close() error {
 	s.servers = nil
 	s.generator.Close()
 	return errors.Join(all...)
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// onlyLoopbackNames refuses requests to other host names: a web page can make its own name lead to this machine, and
-// with it read what the server says.
-func onlyLoopbackNames(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		if !isLoopback(strings.Trim(host, "[]")) {
-			writeError(w, problem{status: http.StatusForbidden, message: "this server answers to localhost only, not to " + r.Host})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

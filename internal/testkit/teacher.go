@@ -37,6 +37,8 @@ type Teacher struct {
 	RefuseN bool
 	// ReasoningField names the field that Choice.Reasoning goes into; by default reasoning_content.
 	ReasoningField string
+	// Headers sets headers of an answer; may be nil. It is called by one goroutine at a time.
+	Headers func(Call, http.Header)
 	// NoUsage leaves the usage out of answers.
 	NoUsage bool
 	// Batches scripts the Batch API; nil has none.
@@ -240,6 +242,7 @@ func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := t.answer(call)
+	t.headers(call, w.Header())
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
 	w.Header().Set("X-Request-Id", fmt.Sprintf("req-%d", call.Number))
@@ -272,6 +275,14 @@ func (t *Teacher) arriveLocked(c Call) (Call, *Fault) {
 		return c, nil
 	}
 	return c, t.Fault(c)
+}
+
+func (t *Teacher) headers(c Call, h http.Header) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.Headers != nil {
+		t.Headers(c, h)
+	}
 }
 
 func (t *Teacher) leave() {

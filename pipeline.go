@@ -59,10 +59,23 @@ type Flusher interface {
 }
 
 // An Expander makes several rows of one: Fanout rows of output are accounted for every row of input, so that the
-// books balance as rows in × Fanout = kept + dropped + failed. For distill it is K, the samples a prompt.
+// books balance as rows in × Fanout = kept + dropped + failed + unasked. For distill it is the most samples that a
+// prompt can get; those that it has no need of are booked by Skip.
 type Expander interface {
 	Stage
 	Fanout() int
+}
+
+// A Sequenced stage takes its shards side by side, as any stage does, but how far it goes depends on the rows before:
+// distill ends with the prompt that reaches its target. So it is told which shards there are.
+type Sequenced interface {
+	Stage
+	// Restart forgets all shards. It is called before the first shard of every run.
+	Restart()
+	// Shard is called once for each shard: before its rows come, with how many they are, or with the account of a shard
+	// that is there already, whose rows do not come. The calls come in any order and from several goroutines, but no
+	// shard waits for a later one.
+	Shard(shard int, rows int64, made *Account)
 }
 
 // An Emitter is where a stage's rows go. Its methods may be called from several goroutines, though the order of the
@@ -78,6 +91,16 @@ type Emitter interface {
 	// Fail records rows that ended in an error. The rows have the stage's input schema and are borrowed. The error's
 	// kind is what the ledger counts.
 	Fail(rows arrow.RecordBatch, err error) error
+
+	// Skip books n rows of output that an [Expander] has no need to make, because of a reason of one word (enough): no
+	// row is lost, and none is written.
+	Skip(n int, reason string) error
+
+	// Accept books that n of the rows emitted are good enough for the stages after this one, where a stage knows.
+	Accept(n int)
+
+	// Shard is the number of the shard of input whose rows are being processed: rows of lower shards stand before them.
+	Shard() int
 
 	// Tick tells whoever watches that n more rows of output are decided. It changes nothing else. A stage that is quick
 	// leaves it out: the runner ticks what is left of a shard when the shard is written.

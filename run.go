@@ -66,6 +66,9 @@ type runner struct {
 }
 
 func (r *runner) shards(ctx context.Context) (Account, error) {
+	if s, ok := r.stage.(Sequenced); ok {
+		s.Restart()
+	}
 	accounts := make([]Account, r.in.Shards())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.opts.Workers)
@@ -91,10 +94,13 @@ func (r *runner) shard(ctx context.Context, i int) (Account, error) {
 		return Account{}, err
 	}
 	if done {
+		if s, ok := r.stage.(Sequenced); ok {
+			s.Shard(i, 0, &a)
+		}
 		r.opts.Tick(int(a.In))
 		return a, nil
 	}
-	c := r.collect()
+	c := r.collect(i)
 	defer c.release()
 	if err := r.feed(ctx, i, c); err != nil {
 		return Account{}, err
@@ -128,7 +134,7 @@ func (r *runner) ordered(ctx context.Context, s Ordered) (Account, error) {
 	if err := s.Begin(); err != nil {
 		return Account{}, fmt.Errorf("%s: %w", s.Name(), err)
 	}
-	held := r.collect() // counts the rows that are still with the stage
+	held := r.collect(r.in.Shards()) // counts the rows that are still with the stage
 	defer held.release()
 	for i := range r.in.Shards() {
 		a, err := r.next(ctx, i, held, flushes)
@@ -165,7 +171,7 @@ func (r *runner) whole(accounts []Account) (bool, error) {
 // next makes the next shard of an Ordered stage. The rows that a Flusher has neither passed on nor dropped are booked
 // as held; when it passes on rows of earlier shards, fewer are held.
 func (r *runner) next(ctx context.Context, shard int, held *collector, flushes bool) (Account, error) {
-	c := r.collect()
+	c := r.collect(shard)
 	defer c.release()
 	if err := r.feed(ctx, shard, c); err != nil {
 		return Account{}, err
@@ -201,6 +207,9 @@ func (r *runner) feed(ctx context.Context, shard int, c *collector) error {
 		fanout = e.Fanout()
 	}
 	c.account.In = rows.NumRows() * int64(fanout)
+	if s, ok := r.stage.(Sequenced); ok {
+		s.Shard(shard, rows.NumRows(), nil)
+	}
 	for _, cut := range batches(rows, r.opts.BatchRows) {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", r.stage.Name(), err)
@@ -239,8 +248,8 @@ func (r *runner) write(ctx context.Context, shard int, c *collector) (Account, e
 		return Account{}, fmt.Errorf("%s: %w", r.stage.Name(), err)
 	}
 	if !c.account.Balanced() {
-		return Account{}, &Error{Kind: Invalid, Err: fmt.Errorf("%s: shard %d: %w: %d rows in, %d kept, %d dropped, %d failed",
-			r.stage.Name(), shard, ErrUnbalanced, c.account.In, c.account.Kept, sum(c.account.Dropped), sum(c.account.Failed))}
+		return Account{}, &Error{Kind: Invalid, Err: fmt.Errorf("%s: shard %d: %w: %d rows in, %d kept, %d dropped, %d failed, %d unasked",
+			r.stage.Name(), shard, ErrUnbalanced, c.account.In, c.account.Kept, sum(c.account.Dropped), sum(c.account.Failed), sum(c.account.Unasked))}
 	}
 	s := Shard{Account: c.account.Plus(Account{})}
 	var err error
@@ -269,11 +278,12 @@ func (r *runner) write(ctx context.Context, shard int, c *collector) (Account, e
 	return s.Account, nil
 }
 
-func (r *runner) collect() *collector { return &collector{runner: r} }
+func (r *runner) collect(shard int) *collector { return &collector{runner: r, shard: shard} }
 
 // A collector is the Emitter of one shard: it keeps what comes out and counts it.
 type collector struct {
 	*runner
+	shard                 int
 	mu                    sync.Mutex
 	account               Account
 	ticked                int64
@@ -316,6 +326,26 @@ func (c *collector) leave(rows arrow.RecordBatch, counts *map[string]int64, list
 	return nil
 }
 
+func (c *collector) Skip(n int, reason string) error {
+	if _, ok := c.stage.(Expander); !ok {
+		return Invalidf("skipped %d rows (%s), but is no Expander: a row of input is dropped or fails", n, reason)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 {
+		c.account.Unasked = plus(c.account.Unasked, map[string]int64{reason: int64(n)})
+	}
+	return nil
+}
+
+func (c *collector) Accept(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.account.Accepted += int64(n)
+}
+
+func (c *collector) Shard() int { return c.shard }
+
 func (c *collector) Tick(n int) {
 	c.mu.Lock()
 	c.ticked += int64(n)
@@ -326,7 +356,7 @@ func (c *collector) Tick(n int) {
 func (c *collector) Allocator() memory.Allocator { return c.opts.Allocator }
 
 func (c *collector) decided() int64 {
-	return c.account.Kept + sum(c.account.Dropped) + sum(c.account.Failed)
+	return c.account.Kept + sum(c.account.Dropped) + sum(c.account.Failed) + sum(c.account.Unasked)
 }
 
 func (c *collector) release() {

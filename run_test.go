@@ -70,6 +70,7 @@ func TestRun(t *testing.T) {
 				`8 sort unwanted (its source is drop); 9 sort transient (prompt "p9": no answer);`},
 		{&triple{}, 3, `{"in":30,"kept":29,"dropped":{"third":1},"failed":{}}`, "0 0 0 1 1 2 2 2 3 3 3 4 4 4 5 5 5 6 6 6 7 7 7 8 8 8 9 9 9",
 			`1 triple third (one too many);`},
+		{&spare{}, 3, `{"in":30,"kept":19,"dropped":{},"failed":{},"unasked":{"easy":1,"spare":10},"accepted":10}`, "0 0 1 2 2 3 3 4 4 5 5 6 6 7 7 8 8 9 9", ""},
 		{&unique{}, 3, `{"in":10,"kept":10,"dropped":{},"failed":{}}`, "0 1 2 3 4 5 6 7 8 9", ""},
 		{&latest{}, 4, `{"in":10,"kept":9,"dropped":{"first":1},"failed":{}}`, "1 2 3 4 5 6 7 8 9", `0 latest first (the first of all);`},
 	} {
@@ -104,7 +105,7 @@ func TestRun(t *testing.T) {
 // TestToysConform holds the toys against the suite that every real stage passes.
 func TestToysConform(t *testing.T) {
 	for _, stage := range []func() stillhouse.Stage{
-		func() stillhouse.Stage { return &sort{} }, func() stillhouse.Stage { return &triple{} },
+		func() stillhouse.Stage { return &sort{} }, func() stillhouse.Stage { return &triple{} }, func() stillhouse.Stage { return &spare{} },
 		func() stillhouse.Stage { return &unique{} }, func() stillhouse.Stage { return &latest{} },
 	} {
 		t.Run(stage().Name(), func(t *testing.T) {
@@ -118,7 +119,7 @@ func TestToysConform(t *testing.T) {
 func TestAnyCut(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 7))
 	for _, stage := range []func() stillhouse.Stage{
-		func() stillhouse.Stage { return &sort{} }, func() stillhouse.Stage { return &triple{} },
+		func() stillhouse.Stage { return &sort{} }, func() stillhouse.Stage { return &triple{} }, func() stillhouse.Stage { return &spare{} },
 		func() stillhouse.Stage { return &unique{} }, func() stillhouse.Stage { return &latest{} },
 	} {
 		var want [3]string
@@ -168,6 +169,35 @@ func byKind(t *testing.T, sink *testkit.MemorySink) (kept, left string) {
 	}
 	join := func(s []string) string { return strings.TrimRight(strings.Join(s, ""), "; ") }
 	return kept, join(dropped) + " | " + join(failed)
+}
+
+// TestSequenced looks at what a stage is told of its shards, those among them that are there already.
+func TestSequenced(t *testing.T) {
+	rows := prompts(memory.DefaultAllocator, 10)
+	in, out := source(rows, 4, 4, 6), &testkit.MemorySink{}
+	s := &told{}
+	for trial := range 2 {
+		if _, err := stillhouse.Run(context.Background(), in, s, out, stillhouse.Options{Workers: 3, BatchRows: 1}); err != nil {
+			t.Fatal(err)
+		}
+		wantRows, wantMade := map[int]int64{0: 4, 1: 0, 2: 2, 3: 4}, 0
+		if trial == 1 { // one was lost
+			wantRows, wantMade = map[int]int64{2: 2}, 3
+		}
+		delete(s.at, 1)
+		if d := cmp.Diff(wantRows, s.rows); d != "" || len(s.made) != wantMade || s.restarts != trial+1 || len(s.early) > 0 {
+			t.Errorf("trial %d: told %v and %v, restarted %d times, rows came before their shards %v", trial, s.rows, s.made, s.restarts, s.early)
+		}
+		for shard, n := range s.at {
+			if n != wantRows[shard] {
+				t.Errorf("trial %d: %d rows came as shard %d's", trial, n, shard)
+			}
+		}
+		if a := s.made[3]; trial == 1 && a.Kept != 4 {
+			t.Errorf("shard 3 is said to be there with %+v", a)
+		}
+		out.Forget(2)
+	}
 }
 
 // TestPromptsStayWhole looks at the batches that a stage gets: the rows of one prompt are never split.
@@ -222,6 +252,7 @@ func TestRunErrors(t *testing.T) {
 	}{
 		"lost rows":            {stage: &wrong{How: "loses"}, is: stillhouse.ErrUnbalanced, kind: stillhouse.Invalid, says: "wrong: shard 0: the books do not balance: 10 rows in, 0 kept, 0 dropped, 0 failed"},
 		"made-up rows":         {stage: &wrong{How: "makes up"}, is: stillhouse.ErrUnbalanced, kind: stillhouse.Invalid, says: "10 rows in, 20 kept"},
+		"skips what it cannot": {stage: &wrong{How: "skips"}, kind: stillhouse.Invalid, says: "wrong: skipped 1 rows (spare), but is no Expander"},
 		"another schema":       {stage: &wrong{How: "another schema"}, kind: stillhouse.Invalid, says: "wrong: emitted a batch of another schema"},
 		"drops another schema": {stage: &wrong{How: "drops another schema"}, kind: stillhouse.Invalid, says: "wrong: left out rows (other) of another schema"},
 		"fails another schema": {stage: &wrong{How: "fails another schema"}, kind: stillhouse.Invalid, says: "another schema"},

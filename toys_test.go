@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -75,6 +76,73 @@ func (*triple) Process(_ context.Context, batch arrow.RecordBatch, out stillhous
 		}
 		return nil
 	})
+}
+
+// spare makes up to three rows of one, has no need of the third, nor of the second of every second prompt, and accepts
+// the first.
+type spare struct{ same }
+
+func (*spare) Name() string { return "spare" }
+
+func (*spare) Fanout() int { return 3 }
+
+func (*spare) Process(_ context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
+	return each(batch, func(row arrow.RecordBatch, p stillhouse.Prompt) error {
+		n := 2
+		if strings.HasSuffix(p.ID, "1") {
+			n = 1
+		}
+		for range n {
+			row.Retain()
+			if err := out.Emit(row); err != nil {
+				return err
+			}
+		}
+		out.Accept(1)
+		if err := out.Skip(2-n, "easy"); err != nil {
+			return err
+		}
+		return out.Skip(1, "spare")
+	})
+}
+
+// told notes what a Sequenced stage is told, and in which shard each row stands.
+type told struct {
+	same
+	mu       sync.Mutex
+	restarts int
+	rows     map[int]int64
+	made     map[int]stillhouse.Account
+	early    []string // rows that came before their shard was told
+	at       map[int]int64
+}
+
+func (*told) Name() string { return "told" }
+
+func (s *told) Restart() {
+	s.restarts++
+	s.rows, s.made, s.at = map[int]int64{}, map[int]stillhouse.Account{}, map[int]int64{}
+}
+
+func (s *told) Shard(shard int, rows int64, made *stillhouse.Account) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if made != nil {
+		s.made[shard] = *made
+	} else {
+		s.rows[shard] = rows
+	}
+}
+
+func (s *told) Process(_ context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.rows[out.Shard()]; !ok {
+		s.early = append(s.early, fmt.Sprint(out.Shard()))
+	}
+	s.at[out.Shard()] += batch.NumRows()
+	batch.Retain()
+	return out.Emit(batch)
 }
 
 // unique drops prompts that it has seen.
@@ -176,6 +244,8 @@ func (s *wrong) Process(ctx context.Context, batch arrow.RecordBatch, out stillh
 		batch.Retain()
 		batch.Retain()
 		return errors.Join(out.Emit(batch), out.Emit(batch))
+	case "skips":
+		return out.Skip(1, "spare")
 	case "another schema":
 		return out.Emit(stillhouse.SampleBatch(out.Allocator(), []stillhouse.Sample{{}}))
 	case "drops another schema", "fails another schema":

@@ -165,7 +165,7 @@ func TestUncurated(t *testing.T) {
 		slices.Sort(out)
 		return out
 	}
-	drawn := Uncurated(all, 30, 1)
+	drawn := Uncurated(all, 30, 1, 0)
 	require.Len(t, drawn, 30)
 	prompts, samples := map[string]bool{}, map[int32]int{}
 	for _, r := range drawn {
@@ -176,21 +176,26 @@ func TestUncurated(t *testing.T) {
 	require.Greater(t, len(samples), 2, "candidates of all numbers are drawn")
 	shuffled := slices.Clone(all)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	require.Equal(t, key(drawn), key(Uncurated(shuffled, 30, 1)), "the order of the candidates does not matter")
-	require.NotEqual(t, key(drawn), key(Uncurated(all, 30, 2)), "the seed does")
-	more := key(Uncurated(all, 40, 1))
+	require.Equal(t, key(drawn), key(Uncurated(shuffled, 30, 1, 0)), "the order of the candidates does not matter")
+	require.NotEqual(t, key(drawn), key(Uncurated(all, 30, 2, 0)), "the seed does")
+	more := key(Uncurated(all, 40, 1, 0))
 	for _, k := range key(drawn) {
 		require.Contains(t, more, k, "more rows of one seed are the same rows and others")
 	}
-	rows := Uncurated(all, 75, 1)
+	rows := Uncurated(all, 75, 1, 0)
 	count := map[string]int{}
 	for _, r := range rows {
 		count[r.PromptID]++
 	}
 	require.Len(t, rows, 75)
 	require.Len(t, count, 50, "every prompt once before one twice")
-	require.Len(t, Uncurated(all, 1000, 1), 200)
-	require.Empty(t, Uncurated(nil, 5, 1))
+	require.Len(t, Uncurated(all, 1000, 1, 0), 200)
+	require.Empty(t, Uncurated(nil, 5, 1, 0))
+
+	for _, r := range Uncurated(all, 100, 1, 2) {
+		require.Less(t, r.Sample, int32(2), "what was asked for because of others is drawn last")
+	}
+	require.Equal(t, key(Uncurated(all, 1000, 1, 0)), key(Uncurated(all, 1000, 1, 2)))
 }
 
 func TestSummary(t *testing.T) {
@@ -208,6 +213,13 @@ func TestSummary(t *testing.T) {
 	s.RightShare, s.PassAt, s.MeanReward, s.KeptReward, s.KeptTokens = 0, nil, 0, 0, 0
 	require.Equal(t, Summary{Prompts: 5, Candidates: 10, KeptPrompts: 3, Kept: 3, Judge: "math", Verdicts: map[string]map[string]int{
 		"math": {"right": 5, "wrong": 2, "unparsable": 2, "timeout": 1}, "length": {"right": 8, "wrong": 2}}}, s)
+	tally = NewTally(Select{MinReward: one()})
+	tally.First = 1
+	tally.Add(rows)
+	s = tally.Summary()
+	require.InDelta(t, (1.0+0+1+0+1)/5, s.RightShare, 1e-12, "of the first candidates alone")
+	require.Equal(t, map[int]float64{1: s.RightShare}, s.PassAt)
+	require.Equal(t, 10, s.Candidates)
 	_, err := json.Marshal(NewTally(Select{}).Summary())
 	require.NoError(t, err, "a summary of nothing has no number that JSON has not")
 }

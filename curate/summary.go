@@ -48,6 +48,10 @@ var passAt = []int{1, 2, 4, 8, 16, 32, 64}
 
 // A Tally adds up a Summary from the scored candidates of a run, prompt by prompt.
 type Tally struct {
+	// First is how many candidates every prompt has whatever they are worth, 0 for all. Where there are more only for
+	// prompts whose first ones are not good enough, the shares of right ones are those of the first.
+	First int
+
 	policy         Select
 	s              Summary
 	scored         int
@@ -75,8 +79,12 @@ func (t *Tally) Add(rows []stillhouse.Scored) {
 func (t *Tally) prompt(rows []stillhouse.Scored) {
 	t.s.Prompts++
 	t.s.Candidates += len(rows)
+	judged := rows
+	if t.First > 0 {
+		judged = rows[:min(t.First, len(rows))]
+	}
 	right := 0
-	for _, r := range rows {
+	for n, r := range rows {
 		if !math.IsNaN(r.Reward) {
 			t.scored++
 			t.rewards += r.Reward
@@ -84,7 +92,7 @@ func (t *Tally) prompt(rows []stillhouse.Scored) {
 		for i, x := range r.Scores {
 			if i == 0 {
 				t.s.Judge = x.Name
-				if x.Verdict == stillhouse.Right {
+				if x.Verdict == stillhouse.Right && n < len(judged) {
 					right++
 				}
 			}
@@ -94,10 +102,10 @@ func (t *Tally) prompt(rows []stillhouse.Scored) {
 			t.s.Verdicts[x.Name][x.Verdict]++
 		}
 	}
-	t.shares += float64(right) / float64(len(rows))
+	t.shares += float64(right) / float64(len(judged))
 	for _, k := range passAt {
-		if k <= len(rows) {
-			t.pass[k] += PassAtK(len(rows), right, k)
+		if k <= len(judged) {
+			t.pass[k] += PassAtK(len(judged), right, k)
 			t.prompts[k]++
 		}
 	}

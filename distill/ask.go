@@ -3,6 +3,7 @@ package distill
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,9 @@ type asker struct {
 	store    *Store
 	pool     *pool
 	patience *patience
+	purse    *purse
+	accept   Judge // nil where nobody judges
+	spans    *spans
 	turns    turns
 	tally    tally
 	clock    clock
@@ -30,40 +34,80 @@ const (
 	ignoresN       // one choice came where more were asked for, or a request was refused for its n
 )
 
-// An outcome is what became of one sample.
+// An outcome is what became of one sample: an answer, a failure, or nothing for a reason.
 type outcome struct {
-	answer Answer
-	failed *failure
+	answer  Answer
+	failed  *failure
+	unasked string
+	fresh   bool // the answer came from the endpoint just now
 }
 
-// ask gets the answers to all samples of a query. The first samples that the store lacks are asked for in one request
-// with n; the server's answer shows whether it honours that. Where it does not, what came is the first of them, and
-// each of the others is asked for alone, with a seed of its own. What is asked next depends only on what the store
-// holds, and all choices of a response get into the store together: so a run that was killed goes on with the very
-// requests that it would have made.
+func (o outcome) answered() bool { return o.failed == nil && o.unasked == "" }
+
+// ask gets the answers to the samples of a query, round by round: the first samples, and then more of them as long as too
+// few are accepted. How many a round has follows from the answers before it, so that a run that goes on, or another with
+// the same store, makes the same rounds.
 //
-// An error ends the run. A sample that failed alone is told by its outcome.
-func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outcome, error) {
+// It returns the samples' outcomes and how many are accepted. An error ends the run. A sample that failed alone is told
+// by its outcome.
+func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) (out []outcome, accepted int, err error) {
 	end, err := a.turns.take(ctx, q.keys[0])
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer end()
-	out := make([]outcome, len(q.keys))
-	left := make([]int, len(q.keys))
-	for i := range left {
-		left[i] = i
-	}
-	fail := func(samples []int, f *failure) {
-		for _, s := range samples {
-			out[s].failed = f
+	ctx, done := a.spans.prompt(ctx, q.prompt)
+	defer func() { done(out, accepted, err) }()
+	out = make([]outcome, len(q.keys))
+	for asked := 0; asked < len(out); {
+		n := a.opts.Samples.next(asked, accepted)
+		if n == 0 {
+			leave(out[asked:], EnoughAccepted, decided)
+			break
 		}
-		decided(len(samples))
+		round := out[asked : asked+n]
+		if err := a.round(ctx, q, asked, asked+n, out, decided); err != nil {
+			return nil, 0, err
+		}
+		good, err := a.judge(ctx, q, asked, round)
+		if err != nil {
+			return nil, 0, err
+		}
+		asked, accepted = asked+n, accepted+good
+		if slices.ContainsFunc(round, func(o outcome) bool { return o.unasked == BudgetSpent }) {
+			leave(out[asked:], BudgetSpent, decided)
+			break
+		}
+		if !slices.ContainsFunc(round, outcome.answered) {
+			leave(out[asked:], PromptFailed, decided)
+			break
+		}
 	}
-	for len(left) > 0 && (len(q.keys) == 1 || a.many.Load() != ignoresN) {
+	return out, accepted, nil
+}
+
+// leave books samples that are not asked for.
+func leave(out []outcome, reason string, decided func(n int)) {
+	for i := range out {
+		out[i] = outcome{unasked: reason}
+	}
+	decided(len(out))
+}
+
+// round gets the answers to the samples from..to of a query. The first of them that the store lacks are asked for in one
+// request with n; the server's answer shows whether it honours that. Where it does not, what came is the first of them,
+// and each of the others is asked for alone, with a seed of its own. What is asked next depends only on what the store
+// holds, and all choices of a response get into the store together: so a run that was killed goes on with the very
+// requests that it would have made.
+func (a *asker) round(ctx context.Context, q *query, from, to int, out []outcome, decided func(n int)) error {
+	left := make([]int, to-from)
+	for i := range left {
+		left[i] = from + i
+	}
+	for len(left) > 0 && (to-from == 1 || a.many.Load() != ignoresN) {
 		rest, f, err := a.request(ctx, q, left, len(left), out)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if decided(len(left) - len(rest)); f == nil {
 			left = rest
@@ -72,7 +116,7 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 		if left = rest; f.n > 1 && a.many.Load() != honoursN && (f.status == http.StatusBadRequest || f.status == http.StatusUnprocessableEntity) {
 			// It may be n that is refused. If so, the same request for one sample succeeds.
 			if rest, f, err = a.request(ctx, q, left[:1], 1, out); err != nil {
-				return nil, err
+				return err
 			}
 			if f == nil && len(rest) == 0 {
 				a.many.CompareAndSwap(unknownN, ignoresN)
@@ -81,19 +125,20 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 				continue
 			}
 		}
-		if err := a.patience.failed(q.keys[0], f); err != nil {
-			return nil, err
+		for _, s := range left {
+			if err := a.missing(q, f, &out[s]); err != nil {
+				return err
+			}
 		}
-		fail(left, f)
-		return out, nil
+		decided(len(left))
+		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range left {
 		g.Go(func() error {
 			_, f, err := a.request(ctx, q, []int{s}, 1, out)
 			if err == nil && f != nil {
-				err = a.patience.failed(q.keys[0], f)
-				out[s].failed = f
+				err = a.missing(q, f, &out[s])
 			}
 			if err == nil {
 				decided(1)
@@ -101,7 +146,17 @@ func (a *asker) ask(ctx context.Context, q *query, decided func(n int)) ([]outco
 			return err
 		})
 	}
-	return out, g.Wait()
+	return g.Wait()
+}
+
+// missing books a sample that got no answer: it failed, or there was nothing left to pay for it.
+func (a *asker) missing(q *query, f *failure, o *outcome) error {
+	if f.scope == noMoney {
+		*o = outcome{unasked: BudgetSpent}
+		return nil
+	}
+	*o = outcome{failed: f}
+	return a.patience.failed(q.keys[0], f)
 }
 
 // lookUp fills in what the store has and returns the samples it has not.
@@ -140,7 +195,7 @@ func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) err
 		return err
 	}
 	for i, s := range asked {
-		out[s] = outcome{answer: r.answers[i]}
+		out[s] = outcome{answer: r.answers[i], fresh: true}
 	}
 	if e.fresh == len(asked) {
 		return nil
@@ -151,7 +206,7 @@ func (a *asker) keep(q *query, asked []int, t *trip, r reply, out []outcome) err
 	}
 	for _, s := range asked {
 		if answer, ok := found[q.keys[s]]; ok {
-			out[s] = outcome{answer: answer}
+			out[s] = outcome{answer: answer, fresh: true}
 		}
 	}
 	return nil

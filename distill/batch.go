@@ -81,6 +81,8 @@ type batcher struct {
 	mu     sync.Mutex
 	failed map[Key]*failure // samples that have no answer in this process
 	tries  map[Key]int      // how often a batch brought none that may come yet
+	broke  bool             // the budget is spent
+	fresh  int64            // answers that batches brought to this process, and that it has not handed out yet
 }
 
 func newBatcher(a *asker, from *endpoint) *batcher {
@@ -114,13 +116,28 @@ func (b *batcher) again(k Key, f *failure) {
 // request is what [asker.request] is where answers come by batches: they are in the store, or have failed.
 func (b *batcher) request(ctx context.Context, q *query, samples []int, out []outcome) (left []int, f *failure, err error) {
 	left, err = b.a.lookUp(ctx, q, samples, out)
+	b.handOut(int64(len(samples) - len(left)))
 	if err != nil || len(left) == 0 {
 		return left, nil, err
 	}
-	if f = b.failure(q.keys[left[0]]); f == nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch f = b.failed[q.keys[left[0]]]; {
+	case f == nil && b.broke:
+		f = &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}
+	case f == nil:
 		f = &failure{scope: again, kind: "batch", wait: -1, message: "no batch brought an answer"}
 	}
 	return left, f, nil
+}
+
+// handOut takes those of n answers out of the count of what was in the store before, that batches brought to this process.
+func (b *batcher) handOut(n int64) {
+	b.mu.Lock()
+	n = min(n, b.fresh)
+	b.fresh -= n
+	b.mu.Unlock()
+	b.a.tally.add(func(c *Counters) { c.FromStore -= n })
 }
 
 // fill brings answers to all queries into the store, as far as there are any.
@@ -131,18 +148,21 @@ func (b *batcher) fill(ctx context.Context, all queries) error {
 		return err
 	}
 	for {
-		wait := map[int64]bool{}
+		wait, placed, broke := map[int64]bool{}, 0, 0
 		anything := errors.New("something is missing")
 		err := b.missing(ctx, all, wait, func(*query, []int) error { return anything })
 		if errors.Is(err, anything) {
-			err = b.locked(ctx, func() error {
-				_, err := b.plan(ctx, all, wait)
+			err = b.locked(ctx, func() (err error) {
+				placed, broke, err = b.plan(ctx, all, wait)
 				return err
 			})
 		}
 		if err != nil {
 			return err
 		}
+		b.mu.Lock()
+		b.broke = b.broke || broke > 0 && placed == 0 && len(wait) == 0
+		b.mu.Unlock()
 		if len(wait) == 0 {
 			return nil
 		}

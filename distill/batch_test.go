@@ -23,13 +23,18 @@ import (
 
 func inBatches(d *Distill) { d.Mode = ModeBatch }
 
-// filled runs the stage after all its requests were made in batches.
-func filled(ctx context.Context, d *Distill, prompts []stillhouse.Prompt) (result, error) {
+// source is prompts in shards of sixteen.
+func source(prompts []stillhouse.Prompt) *testkit.MemorySource {
 	var shards []arrow.RecordBatch
 	for ps := range slices.Chunk(prompts, 16) {
 		shards = append(shards, stillhouse.PromptBatch(memory.DefaultAllocator, ps))
 	}
-	if err := d.Fill(ctx, testkit.NewMemorySource(stillhouse.PromptSchema, shards...), nil); err != nil {
+	return testkit.NewMemorySource(stillhouse.PromptSchema, shards...)
+}
+
+// filled runs the stage after all its requests were made in batches.
+func filled(ctx context.Context, d *Distill, prompts []stillhouse.Prompt) (result, error) {
+	if err := d.Fill(ctx, source(prompts), nil, nil); err != nil {
 		return result{}, err
 	}
 	return run(ctx, d, prompts)
@@ -64,7 +69,7 @@ func TestBatchesBringTheSameRows(t *testing.T) {
 
 			again := newStage(t, teacher, inStore(d.Store)) // one by one
 			assert.Empty(t, cmp.Diff(want, mustRun(t, again, questions(40))))
-			more := newStage(t, teacher, inBatches, inStore(d.Store), func(d *Distill) { d.Samples = 6 })
+			more := newStage(t, teacher, inBatches, inStore(d.Store), func(d *Distill) { d.Samples = Exactly(6) })
 			mustFill(t, more, questions(40))
 			assert.EqualValues(t, 80, more.Requests().Asked, "a higher K pays for the difference")
 			assert.Zero(t, teacher.Resent())

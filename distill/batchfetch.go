@@ -280,13 +280,14 @@ func (f *fetched) keep(t *trip, r reply, of batchRequest) error {
 	if err := a.store.put(e); err != nil {
 		return err
 	}
-	a.tally.add(func(c *Counters) {
-		c.Requests++
-		c.Answered++
-		c.Asked += int64(n)
-		c.PromptTokens += r.promptTokens
-		c.CompletionTokens += r.completionTokens
-	})
+	cost := paid(&r, t.request)
+	cost.Requests, cost.Asked = 1, int64(n)
+	if err := a.tally.came(cost); err != nil {
+		return err
+	}
+	f.b.mu.Lock()
+	f.b.fresh += int64(n)
+	f.b.mu.Unlock()
 	f.note(1, 0, nil)
 	return f.b.stop("store")
 }

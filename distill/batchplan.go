@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"stillhouse"
 	"stillhouse/distill/batchapi"
 	"stillhouse/internal/rowfile"
 )
@@ -71,16 +72,9 @@ func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool,
 			return err
 		}
 		for _, q := range part {
-			var left []int
-			for i, k := range q.keys {
-				if _, ok := found[k]; ok || b.failure(k) != nil {
-					continue
-				}
-				if batch, ok := pending[k]; ok {
-					wait[batch] = true
-					continue
-				}
-				left = append(left, i)
+			left, err := b.round(ctx, q, found, pending, wait)
+			if err != nil {
+				return err
 			}
 			if len(left) > 0 {
 				if err := visit(q, left); err != nil {
@@ -104,6 +98,45 @@ func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool,
 	return look()
 }
 
+// round finds the samples of a query that are to be asked for next: those of the first round, as the asker makes them, that
+// has neither all its answers nor only failures. Where a batch has others of that round on its way, it is added to wait.
+func (b *batcher) round(ctx context.Context, q *query, found map[Key]Answer, pending map[Key]int64, wait map[int64]bool) (left []int, err error) {
+	for asked, accepted := 0, 0; asked < len(q.keys); {
+		n := b.a.opts.Samples.next(asked, accepted)
+		if n == 0 {
+			return nil, nil
+		}
+		open := false
+		var candidates []stillhouse.Candidate
+		for i := asked; i < asked+n; i++ {
+			k := q.keys[i]
+			answer, ok := found[k]
+			batch, onItsWay := pending[k]
+			switch {
+			case ok:
+				candidates = append(candidates, candidate(q, i, answer))
+			case b.failure(k) != nil:
+			case onItsWay:
+				wait[batch], open = true, true
+			default:
+				left = append(left, i)
+			}
+		}
+		if len(left) > 0 || open || len(candidates) == 0 {
+			return left, nil
+		}
+		asked += n
+		if asked < len(q.keys) {
+			good, err := b.a.accept.Accept(ctx, candidates)
+			if err != nil {
+				return nil, err
+			}
+			accepted += good
+		}
+	}
+	return nil, nil
+}
+
 // A plan gathers requests into batches.
 type plan struct {
 	b    *batcher
@@ -114,21 +147,62 @@ type plan struct {
 	lines  int
 	bytes  int
 	held   []batchRequest
-	placed int // requests in all
+	placed int      // requests in all
+	broke  int      // those that the budget has no room for
+	on     Counters // what the requests on their way are expected to cost
 }
 
-// plan writes down the requests for what is missing. The caller holds the lock of batches. It returns how many there are,
-// and adds to wait the batches to wait for.
-func (b *batcher) plan(ctx context.Context, all queries, wait map[int64]bool) (int, error) {
+// plan writes down the requests for what is missing, as far as the budget goes. The caller holds the lock of batches. It
+// returns how many there are, how many the budget has no room for, and adds to wait the batches to wait for.
+func (b *batcher) plan(ctx context.Context, all queries, wait map[int64]bool) (placed, broke int, err error) {
 	if err := b.a.store.discardPlanning(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	p := &plan{b: b, wait: wait, keys: map[Key]bool{}}
-	err := b.missing(ctx, all, wait, func(q *query, samples []int) error { return p.add(ctx, q, samples) })
+	if b.a.opts.Budget != (Budget{}) { // what is on its way already is paid for as well
+		if err := b.missing(ctx, all, wait, func(*query, []int) error { return nil }); err != nil {
+			return 0, 0, err
+		}
+		for id := range wait {
+			err := b.a.store.requestsOf(ctx, id, func(r batchRequest) error {
+				p.afford(len(r.body), len(r.keys), r.maxTokens, true)
+				return nil
+			})
+			if err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	err = b.missing(ctx, all, wait, func(q *query, samples []int) error { return p.add(ctx, q, samples) })
 	if err == nil {
 		err = p.finish(ctx)
 	}
-	return p.placed, err
+	return p.placed, p.broke, err
+}
+
+// afford says whether the budget has room for one more request, by what it is expected to cost, and sets that aside if it
+// has. It always has where the request is on its way already.
+func (p *plan) afford(bytes, n, limit int, sent bool) bool {
+	o := &p.b.a.opts
+	if o.Budget == (Budget{}) {
+		return true
+	}
+	purse := p.b.a.purse
+	purse.mu.Lock()
+	h := purse.expect(bytes, n, limit)
+	purse.mu.Unlock()
+	all := p.b.a.tally.sums()
+	spent := o.Budget.Spent(all, o.Prices)
+	all.Requests += p.on.Requests + 1
+	all.PromptTokens += p.on.PromptTokens + h.PromptTokens
+	all.CompletionTokens += p.on.CompletionTokens + h.CompletionTokens
+	if !sent && (spent || p.on.Requests > 0 && !o.Budget.allows(all, o.Prices, true)) {
+		return false
+	}
+	p.on.Requests++
+	p.on.PromptTokens += h.PromptTokens
+	p.on.CompletionTokens += h.CompletionTokens
+	return true
 }
 
 // add plans the requests for some samples of a query: as the stage does without batches, with n where it may be honoured.
@@ -169,6 +243,10 @@ func (p *plan) put(ctx context.Context, r batchRequest) error {
 		for _, k := range r.keys {
 			p.b.fail(k, &failure{scope: rowOnly, kind: "long", wait: -1, message: fmt.Sprintf("the request has %d bytes, and a batch's file may have %d MB (distill.batch.max_megabytes)", size, o.MaxMegabytes)})
 		}
+		return nil
+	}
+	if !p.afford(len(r.body), len(r.keys), r.maxTokens, false) {
+		p.broke++
 		return nil
 	}
 	if p.id != 0 && (p.lines == o.MaxRequests || p.bytes+size > most) {

@@ -9,8 +9,9 @@ import (
 )
 
 // Fill gets the answers to all prompts of a source by the Batch API, where mode is batch: a run in all needs as few batches
-// as hold its requests. say, which may be nil, is told what goes on. Without Fill, Process makes a batch for what it is given.
-func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, say func(format string, args ...any)) error {
+// as hold its requests. made, which may be nil, says which shards are there already; say, which may be nil, is told what goes
+// on. Without Fill, Process makes a batch for what it is given.
+func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, made func(shard int) (bool, error), say func(format string, args ...any)) error {
 	d.mu.Lock()
 	a, err := d.open(ctx)
 	d.mu.Unlock()
@@ -22,6 +23,13 @@ func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, say func(forma
 	}
 	return a.batch.fill(ctx, func(ctx context.Context, visit func(*query) error) error {
 		for i := range in.Shards() {
+			if made != nil {
+				if done, err := made(i); err != nil {
+					return err
+				} else if done {
+					continue
+				}
+			}
 			rows, err := in.Read(ctx, i, memory.DefaultAllocator)
 			if err != nil {
 				return err

@@ -42,7 +42,7 @@ func (tr *trial) run(t *testing.T) (result, error) {
 	t.Helper()
 	tr.server = testkit.StartTeacher(t, &testkit.Teacher{Fault: tr.fault, Headers: tr.headers, MaxChoices: tr.choices})
 	tr.stage = newStage(t, tr.server, func(d *Distill) {
-		d.Samples, d.MaxRetries, d.Concurrency, d.GiveUpAfter = 2, new(3), 2, 10*time.Minute
+		d.Samples, d.MaxRetries, d.Concurrency, d.GiveUpAfter = Exactly(2), new(3), 2, 10*time.Minute
 		if tr.change != nil {
 			tr.change(d)
 		}

@@ -222,7 +222,7 @@ var behaviours = []behaviour{
 			}
 		}
 		require.Positive(t, cut)
-		d := newStage(t, tr.server, inStore(tr.stage.Store), func(d *Distill) { d.Samples = 2 })
+		d := newStage(t, tr.server, inStore(tr.stage.Store), func(d *Distill) { d.Samples = Exactly(2) })
 		for _, c := range mustRun(t, d, questions(8)).Rows {
 			assert.Equal(t, "stop", c.FinishReason)
 		}

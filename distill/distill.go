@@ -1,6 +1,7 @@
 // Package distill asks a teacher: prompts in, K candidates to each out.
 //
-// The parts, from the outside in: distill.go is the stage; ask.go decides what to ask next; endpoint.go sends it;
+// The parts, from the outside in: distill.go is the stage; target.go and budget.go say how far it goes; ask.go and
+// adaptive.go decide what to ask next; endpoint.go sends it, or batch.go gathers it for the Batch API;
 // failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; package
 // prompts reads the prompts.
 package distill
@@ -9,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -24,7 +27,9 @@ import (
 // In: rows of [stillhouse.PromptSchema]. Out: rows of [stillhouse.CandidateSchema], K for each prompt, in the order of
 // the prompts and, for each, of the samples, in whatever order the answers came. Columns that are not known are passed
 // on. Samples are dropped with the reason context_length when the endpoint says that prompt and answer do not fit into the
-// model's context. A sample fails alone when the endpoint refuses its request for good (permanent) or when
+// model's context. Samples are left out unasked when their prompt has enough accepted answers (enough) or none at
+// all (prompt_failed), when the prompts before it reach the target (target_reached), and when the budget is spent
+// (budget_spent). A sample fails alone when the endpoint refuses its request for good (permanent) or when
 // max_retries tries brought nothing (transient). The run ends when the endpoint refuses the key or the model, when
 // nothing can be reached, when everything fails in the same way, and when it has refused everything for give_up_after.
 //
@@ -36,20 +41,26 @@ type Distill struct {
 	asker    *asker
 	expected int
 	notify   func(Wait)
+	judge    Judge
+	book     Book
+	spans    *spans         // nil for no traces
+	queue    *queue         // nil without a target
+	made     walk           // the shards that were there already
 	clock    clock          // of tests
 	draw     func() float64 // of tests
 }
 
 var (
-	_ stillhouse.Stage    = (*Distill)(nil)
-	_ stillhouse.Expander = (*Distill)(nil)
+	_ stillhouse.Stage     = (*Distill)(nil)
+	_ stillhouse.Expander  = (*Distill)(nil)
+	_ stillhouse.Sequenced = (*Distill)(nil)
 )
 
 // Name is "distill".
 func (d *Distill) Name() string { return "distill" }
 
-// Fanout is K, the samples a prompt.
-func (d *Distill) Fanout() int { return max(1, d.Samples) }
+// Fanout is the most samples that a prompt gets.
+func (d *Distill) Fanout() int { return max(1, d.Samples.Max) }
 
 // candidateColumns are those that a candidate has and a prompt has not.
 var candidateColumns = stillhouse.CandidateSchema.Fields()[stillhouse.PromptSchema.NumFields():]
@@ -93,9 +104,18 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if o.Endpoint == Embedded {
 		return nil, options.Wrongf("distill.endpoint", "is %q: it must be served first and its URL put here", Embedded)
 	}
+	if d.judge == nil && (o.Samples.Adaptive() || o.Target.Accepted > 0) {
+		return nil, stillhouse.Invalidf("distill: samples.enough and target.accepted count accepted answers, and nobody judges them: join a judge")
+	}
 	lanes, err := newLanes(&o)
 	if err != nil {
 		return nil, err
+	}
+	earlier := Counters{}
+	if d.book != nil {
+		if earlier, err = d.book.Load(); err != nil {
+			return nil, err
+		}
 	}
 	store, err := OpenStore(context.WithoutCancel(ctx), o.Store)
 	if err != nil {
@@ -107,6 +127,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
 	a.pool.notify = d.notify
+	a.accept, a.spans = d.judge, d.spans.of(&o)
+	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
+	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
 	if err := a.recallN(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -144,6 +167,43 @@ func (d *Distill) Speed() Speed {
 	return d.asker.pool.speed()
 }
 
+// Join gives the stage the judge that says which answers are good enough. It is called before Open.
+func (d *Distill) Join(j Judge) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.judge = j
+}
+
+// Remember gives the stage the book of what earlier processes did for this run, and in which it writes what it does
+// itself. It is called before Open.
+func (d *Distill) Remember(b Book) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.book = b
+}
+
+// Restart forgets which shards there are.
+func (d *Distill) Restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue, d.made = nil, walk{}
+	if d.Target.Accepted > 0 && d.judge != nil {
+		d.queue = newQueue(d.Target.Accepted, min(d.judge.Most(), d.Fanout()))
+	}
+}
+
+// Shard counts a shard that is there, and puts it into the queue where there is a target.
+func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if made != nil {
+		d.made.before(*made, d.Fanout())
+	}
+	if d.queue != nil {
+		d.queue.shard(shard, rows, made)
+	}
+}
+
 // Close closes the store and the idle connections. Nothing that was answered is lost without it.
 func (d *Distill) Close() error {
 	d.mu.Lock()
@@ -157,10 +217,10 @@ func (d *Distill) Close() error {
 	if a.batch != nil {
 		a.batch.api.Close()
 	}
-	return a.store.Close()
+	return errors.Join(a.tally.close(), a.store.Close())
 }
 
-// Requests says what was done at the endpoint since Open.
+// Requests says what was done at the endpoint since Open, and for the run before that where a [Book] remembers it.
 func (d *Distill) Requests() Counters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,6 +241,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	}
 	d.mu.Lock()
 	a, err := d.open(ctx)
+	line := d.queue
 	d.mu.Unlock()
 	if err != nil {
 		return err
@@ -190,28 +251,43 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 			return err
 		}
 	}
+	if line == nil && a.opts.Target.Accepted > 0 {
+		return stillhouse.Invalidf("a target follows the order of the prompts, and nobody told it: call Restart and Shard, as stillhouse.Run does")
+	}
 	outcomes := make([][]outcome, len(prompts))
 	queries := make([]*query, len(prompts))
+	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
 	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			defer a.patience.prompt()
-			q, err := newQuery(&a.opts, p)
+		if line != nil {
+			asked, err := line.enter(asking, out.Shard())
 			if err != nil {
-				failed := outcome{failed: &failure{scope: rowOnly, message: err.Error()}}
-				for range a.opts.Samples {
-					outcomes[i] = append(outcomes[i], failed)
-				}
-				out.Tick(a.opts.Samples)
-				return nil
+				break
 			}
-			queries[i] = q
-			outcomes[i], err = a.ask(asking, q, out.Tick)
-			return err
+			if !asked {
+				outcomes[i] = make([]outcome, a.opts.Samples.Max)
+				leave(outcomes[i], TargetReached, out.Tick)
+				a.tally.prompt(false, 0)
+				a.patience.prompt()
+				continue
+			}
+		}
+		g.Go(func() (err error) {
+			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
+				return err
+			}
+			if a.accept != nil {
+				accepted[i] = min(accepted[i], a.accept.Most())
+			}
+			if line != nil {
+				line.decided(accepted[i])
+			}
+			a.tally.prompt(slices.ContainsFunc(outcomes[i], func(o outcome) bool { return o.fresh }), accepted[i])
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -223,7 +299,28 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if a.opts.Samples.Adaptive() || line != nil { // else it would only be for those who watch
+		for _, n := range accepted {
+			out.Accept(n)
+		}
+	}
 	return d.emit(batch, prompts, queries, outcomes, out)
+}
+
+// prompt asks for the answers to one prompt.
+func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
+	defer a.patience.prompt()
+	q, err := newQuery(&a.opts, p)
+	if err != nil {
+		out := make([]outcome, a.opts.Samples.Max)
+		for i := range out {
+			out[i].failed = &failure{scope: rowOnly, message: err.Error()}
+		}
+		decided(len(out))
+		return nil, out, 0, nil
+	}
+	out, accepted, err := a.ask(ctx, q, decided)
+	return q, out, accepted, err
 }
 
 // emit puts the outcomes in order.
@@ -234,7 +331,7 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	var at []int
 	for i := range prompts {
 		for s, o := range outcomes[i] {
-			if o.failed == nil {
+			if o.answered() {
 				at = append(at, i)
 				appendCandidate(b, s, o.answer, queries[i].keys[s])
 			}
@@ -255,8 +352,12 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 	if err := out.Emit(array.NewRecordBatch(schema, columns, int64(len(at)))); err != nil {
 		return err
 	}
+	unasked := map[string]int{}
 	for i, p := range prompts {
 		for s, o := range outcomes[i] {
+			if o.unasked != "" {
+				unasked[o.unasked]++
+			}
 			if o.failed == nil {
 				continue
 			}
@@ -271,6 +372,11 @@ func (d *Distill) emit(batch arrow.RecordBatch, prompts []stillhouse.Prompt, que
 			if err != nil {
 				return err
 			}
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(unasked)) {
+		if err := out.Skip(unasked[reason], reason); err != nil {
+			return err
 		}
 	}
 	return nil

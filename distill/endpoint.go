@@ -132,6 +132,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.path != "" {
 		req.URL.Path = strings.TrimSuffix(req.URL.Path, "/chat/completions") + t.path
 	}
+	inject(req.Context(), req.Header)
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
 	req.Body, _ = req.GetBody()
 	req.ContentLength = int64(len(t.request))

@@ -24,6 +24,7 @@ const (
 	rateOnly              // the same, and it does not count as a try: the endpoint had no room for it
 	rowOnly               // this request will always fail, others may not
 	runEnds               // no request will succeed until the user acts
+	noMoney               // the request was not sent: the budget is spent
 )
 
 // A failure is a request that brought no answer.

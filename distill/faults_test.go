@@ -293,7 +293,7 @@ func TestOneBadPromptDoesNotEndTheRun(t *testing.T) {
 		}
 		return nil
 	}})
-	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.MaxRetries, d.Concurrency = 30, new(1), 1 })
+	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.MaxRetries, d.Concurrency = Exactly(30), new(1), 1 })
 	d.Expect(5)
 	r := mustRun(t, d, questions(5))
 	assert.Equal(t, int64(4*30), r.Account.Kept)

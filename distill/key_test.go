@@ -125,7 +125,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"endpoint: holds a user name": func(o *Options) { o.Endpoint = "https://user:pass@example.com/v1" },
 		"endpoint: has a query":       func(o *Options) { o.Endpoint = "https://example.com/v1?key=1" },
 		"model: is missing":           func(o *Options) { o.Model = "" },
-		"samples: is -1":              func(o *Options) { o.Samples = -1 },
+		"samples: is -1":              func(o *Options) { o.Samples = Exactly(-1) },
 		"temperature: is 9":           func(o *Options) { o.Temperature = new(9.0) },
 		"top_p: is 0":                 func(o *Options) { o.TopP = new(0.0) },
 		"max_tokens: is -5":           func(o *Options) { o.MaxTokens = -5 },
@@ -147,7 +147,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		assert.NotContains(t, err.Error(), "pass@")
 	}
 	wrong := good
-	wrong.Samples = -1
+	wrong.Samples = Exactly(-1)
 	require.EqualError(t, (&Distill{Options: wrong}).Open(context.Background()), "distill.samples: is -1: it must be 1 to 1024", "outside of its block")
 	good.EnsureDefaults()
 	assert.NoError(t, good.Validate())

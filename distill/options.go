@@ -17,7 +17,7 @@ type Options struct {
 	Model       string         `yaml:"model" json:"model" doc:"The model's name, as the endpoint knows it."`
 	Identity    string         `yaml:"identity" json:"identity" doc:"What stands for the endpoint in the keys of the response store; by default its host and path, so set it where one model is served under changing addresses."`
 	APIKeyEnv   *string        `yaml:"api_key_env" json:"api_key_env" doc:"The environment variable that holds the key; OPENAI_API_KEY by default, none by default for a loopback endpoint; \"\" sends no key."`
-	Samples     int            `yaml:"samples" json:"samples" doc:"Answers a prompt (K)."`
+	Samples     Samples        `yaml:"samples" json:"samples" doc:"Answers a prompt: a number, or at least min and at most max, until enough of them are accepted (docs/distill.md)."`
 	Temperature *float64       `yaml:"temperature" json:"temperature" doc:"Sampling temperature; always sent, also when it is 0."`
 	TopP        *float64       `yaml:"top_p" json:"top_p" doc:"Nucleus sampling; sent only when set, else the endpoint's own default holds."`
 	MaxTokens   int            `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens an answer may have; 0 leaves it to the endpoint. Raising it asks only truncated answers again."`
@@ -35,15 +35,19 @@ type Options struct {
 
 	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
 	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
+	Target    Target            `yaml:"target" json:"target" doc:"When enough is accepted."`
+	Budget    Budget            `yaml:"budget" json:"budget" doc:"What the run may ask for at most, answers in the response store not counted; when it is spent, the run goes on with what it has."`
+	Prices    Prices            `yaml:"prices" json:"prices" doc:"What the endpoint charges, to reckon costs with."`
+
+	MetricsAddress     string `yaml:"metrics_address" json:"metrics_address" doc:"Where Prometheus reads /metrics while the teacher is asked, such as 127.0.0.1:9464; empty for nowhere."`
+	MetricsAllowRemote bool   `yaml:"metrics_allow_remote" json:"metrics_allow_remote" doc:"Let metrics_address be one that other machines reach; the endpoint asks for no key."`
 }
 
 const defaultKeyEnv = "OPENAI_API_KEY"
 
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
-	if o.Samples == 0 {
-		o.Samples = 1
-	}
+	o.Samples.ensureDefaults()
 	if o.Temperature == nil {
 		o.Temperature = new(1.0)
 	}
@@ -91,8 +95,6 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Model == "":
 		return options.Wrongf("model", "is missing: name the model as the endpoint knows it")
-	case o.Samples < 1 || o.Samples > maxSamples:
-		return options.Wrongf("samples", "is %d: it must be 1 to %d", o.Samples, maxSamples)
 	case o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 5):
 		return options.Wrongf("temperature", "is %v: it must be 0 to 5", *o.Temperature)
 	case o.TopP != nil && !(*o.TopP > 0 && *o.TopP <= 1):
@@ -115,8 +117,22 @@ func (o *Options) Validate() error {
 	if err := options.Under("batch", o.Batch.Validate()); err != nil {
 		return err
 	}
-	if err := o.validateLanes(); err != nil {
+	if o.Mode == ModeBatch && o.Target.Accepted > 0 {
+		return options.Wrongf("target", "cannot be where mode is batch, whose requests are all made before the first answer comes: take it out, and bound the run by prompts.limit or distill.budget")
+	}
+	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate(), o.validateLanes()} {
+		if err != nil {
+			return err
+		}
+	}
+	if err := o.validateMetrics(); err != nil {
 		return err
+	}
+	switch {
+	case o.Target.Accepted < 0:
+		return options.Wrongf("target.accepted", "is %d: it must be 1 or more, or 0 to ask all prompts", o.Target.Accepted)
+	case o.Budget.Dollars > 0 && !o.Prices.Known():
+		return options.Wrongf("budget.dollars", "is %v, but what that buys is not known: give prices: {input: ..., output: ...} in dollars for a million tokens", o.Budget.Dollars)
 	}
 	return o.validateExtra()
 }
@@ -127,6 +143,20 @@ const (
 	loopbackConcurrency = 64 // servers on one's own machine queue what they cannot take, until it is too late for it
 	embeddedConcurrency = 16
 )
+
+func (o *Options) validateMetrics() error {
+	if o.MetricsAddress == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(o.MetricsAddress)
+	if err != nil {
+		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !o.MetricsAllowRemote {
+		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
+	}
+	return nil
+}
 
 const (
 	maxSamples     = 1024

@@ -30,6 +30,9 @@ type Item struct {
 	Failed error // why there is none
 }
 
+// ErrBudgetSpent is the error of a question that there is nothing left to pay for.
+var ErrBudgetSpent = errors.New("the budget is spent (distill.budget)")
+
 // Ask gets the answers to a question, in the order of the samples. An error ends the run; a sample that failed alone has its
 // own. Several goroutines may ask at once.
 func (d *Distill) Ask(ctx context.Context, question Question) ([]Item, error) {
@@ -43,12 +46,20 @@ func (d *Distill) Ask(ctx context.Context, question Question) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := a.ask(ctx, q, func(int) {})
+	end, err := a.turns.take(ctx, q.keys[0])
 	if err != nil {
+		return nil, err
+	}
+	defer end()
+	out := make([]outcome, len(q.keys))
+	if err := a.round(ctx, q, 0, len(out), out, func(int) {}); err != nil {
 		return nil, err
 	}
 	items := make([]Item, len(out))
 	for i, o := range out {
+		if o.unasked != "" {
+			return nil, ErrBudgetSpent
+		}
 		items[i] = Item{Answer: o.answer, Key: q.keys[i]}
 		if o.failed != nil {
 			items[i].Failed = o.failed.asError("%s", o.failed.message)
@@ -62,7 +73,7 @@ func (o Options) question(question Question) (*query, error) {
 	if question.Samples < 1 || question.First < 0 || (len(question.Messages) == 0) == (question.Text == "") {
 		return nil, errors.New("distill: a question has messages or a text, and samples")
 	}
-	o.System, o.Temperature, o.TopP, o.MaxTokens, o.Stop, o.Samples = "", &question.Temperature, question.TopP, question.MaxTokens, question.Stop, 1
+	o.System, o.Temperature, o.TopP, o.MaxTokens, o.Stop, o.Samples = "", &question.Temperature, question.TopP, question.MaxTokens, question.Stop, Exactly(1)
 	if *o.Seed >= 0 {
 		o.Seed = &question.Seed
 	}

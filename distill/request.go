@@ -66,7 +66,7 @@ func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
 	if *o.Seed >= 0 {
 		q.seed = seedOf(*o.Seed, q.fields)
 	}
-	return q, q.addKeys(o, 0, o.Samples)
+	return q, q.addKeys(o, 0, o.Samples.Max)
 }
 
 // addKeys hashes the canonical request once up to the sample's own part, for n samples from the first on.

@@ -34,6 +34,7 @@ type reply struct {
 	choices          int      // choices in the body, those that hold no message included
 	promptTokens     int64    // what the endpoint counted for the whole response
 	completionTokens int64
+	cachedTokens     int64 // of promptTokens, those that the endpoint had in its cache
 }
 
 // What may be wrong with the body of an answer that came with status 200.
@@ -72,6 +73,9 @@ type wireResponse struct {
 	Usage   *struct {
 		PromptTokens     json.RawMessage `json:"prompt_tokens"`
 		CompletionTokens json.RawMessage `json:"completion_tokens"`
+		PromptDetails    struct {
+			CachedTokens json.RawMessage `json:"cached_tokens"`
+		} `json:"prompt_tokens_details"`
 	} `json:"usage"`
 }
 
@@ -106,6 +110,7 @@ func parseReply(body []byte) (reply, error) {
 	if w.Usage != nil {
 		r.promptTokens, _ = tokens(w.Usage.PromptTokens)
 		r.completionTokens, counted = tokens(w.Usage.CompletionTokens)
+		r.cachedTokens, _ = tokens(w.Usage.PromptDetails.CachedTokens)
 	}
 	weights := make([]int64, len(r.answers))
 	for i, a := range r.answers {

@@ -29,7 +29,7 @@ func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out
 		}
 		var wait time.Duration // of this request alone; those of the lane are the pool's
 		switch {
-		case f.scope == rowOnly:
+		case f.scope == rowOnly, f.scope == noMoney:
 			return left, f, nil
 		case f.scope == rateOnly:
 			if rateTry > 0 && !s.other {
@@ -107,8 +107,27 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 			return left, s, err
 		}
 	}
-	a.tally.add(func(c *Counters) { c.Requests++ })
-	trip, r, err := pass.lane.endpoint.sendTo(ctx, q.path, body)
+	held, ok, err := a.purse.admit(ctx, len(body), len(asked), q.maxTokens)
+	if err != nil {
+		a.pool.cancel(pass)
+		return left, s, err
+	}
+	if !ok {
+		a.pool.cancel(pass)
+		return left, sent{failure: &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}}, nil
+	}
+	traced, end := a.spans.request(ctx, q, asked[0], len(asked))
+	trip, r, err := pass.lane.endpoint.sendTo(traced, q.path, body)
+	end(trip, &r, err)
+	var cost Counters
+	if err == nil {
+		cost = paid(&r, body)
+		cost.Asked = int64(min(len(asked), len(r.answers)))
+	}
+	if unsettled := a.purse.settle(held, len(body), cost); unsettled != nil {
+		a.pool.cancel(pass)
+		return left, s, unsettled
+	}
 	if failed, ok := err.(*failure); ok {
 		failed.n = len(asked)
 		s = sent{failure: failed, lane: pass.lane}
@@ -132,11 +151,5 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if err := a.keep(q, asked, trip, r, out); err != nil {
 		return left, s, err
 	}
-	a.tally.add(func(c *Counters) {
-		c.Answered++
-		c.Asked += int64(len(asked))
-		c.PromptTokens += r.promptTokens
-		c.CompletionTokens += r.completionTokens
-	})
 	return left[len(asked):], s, nil
 }

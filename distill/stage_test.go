@@ -65,7 +65,7 @@ func (l *leap) waits() []time.Duration {
 // newStage is a stage on a store of the test's own, or on the one that change names.
 func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) *Distill {
 	t.Helper()
-	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 4, MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
+	d := &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: Exactly(4), MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
 		Identity: "test"}}
 	for _, c := range change {
 		c(d)
@@ -221,7 +221,7 @@ func TestStoredAnswersAreNotAskedForAgain(t *testing.T) {
 	assert.Equal(t, 30, teacher.Requests())
 	assert.Equal(t, int64(120), again.Requests().FromStore)
 
-	more := mustRun(t, newStage(t, teacher, inStore(d.Store), func(d *Distill) { d.Samples = 6 }), questions(31))
+	more := mustRun(t, newStage(t, teacher, inStore(d.Store), func(d *Distill) { d.Samples = Exactly(6) }), questions(31))
 	assert.Equal(t, 61, teacher.Requests())
 	for _, c := range teacher.Calls()[30:] {
 		if c.Prompt() == question(30) {
@@ -241,7 +241,7 @@ func TestStoredAnswersAreNotAskedForAgain(t *testing.T) {
 
 func TestRaisingMaxTokensAsksTruncatedAnswersOnly(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})
-	limit := func(n int) func(*Distill) { return func(d *Distill) { d.MaxTokens, d.Samples = n, 1 } }
+	limit := func(n int) func(*Distill) { return func(d *Distill) { d.MaxTokens, d.Samples = n, Exactly(1) } }
 	d := newStage(t, teacher, limit(6))
 	short := mustRun(t, d, questions(40))
 	truncated := 0
@@ -264,7 +264,7 @@ func TestRaisingMaxTokensAsksTruncatedAnswersOnly(t *testing.T) {
 }
 
 func TestEveryParameterIsPartOfTheKey(t *testing.T) {
-	base := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m", Samples: 2}
+	base := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m", Samples: Exactly(2)}
 	base.EnsureDefaults()
 	prompt := questions(1)[0]
 	seen := map[Key]string{}
@@ -298,7 +298,7 @@ func TestEveryParameterIsPartOfTheKey(t *testing.T) {
 		add(name, o, p)
 	}
 	for name, change := range map[string]func(*Options, *stillhouse.Prompt){
-		"samples":     func(o *Options, _ *stillhouse.Prompt) { o.Samples = 1 },
+		"samples":     func(o *Options, _ *stillhouse.Prompt) { o.Samples = Exactly(1) },
 		"max_tokens":  func(o *Options, _ *stillhouse.Prompt) { o.MaxTokens = 7 },
 		"concurrency": func(o *Options, _ *stillhouse.Prompt) { o.Concurrency = 7 },
 		"row id":      func(_ *Options, p *stillhouse.Prompt) { p.ID = "other" },
@@ -317,7 +317,7 @@ func TestWhatIsSent(t *testing.T) {
 	prompt := stillhouse.Prompt{ID: "a", Source: "s", Tools: new(`[{"type":"function","function":{"name":"f","strict":true,"x":1.50}}]`),
 		Prompt: []stillhouse.Message{{Role: "user", Content: "a < b & \"c\""}}}
 	d := newStage(t, teacher, func(d *Distill) {
-		d.Samples, d.Temperature, d.TopP, d.Stop, d.System = 1, new(0.0), new(0.5), []string{"END"}, "Be brief."
+		d.Samples, d.Temperature, d.TopP, d.Stop, d.System = Exactly(1), new(0.0), new(0.5), []string{"END"}, "Be brief."
 		d.ExtraBody = map[string]any{"chat_template_kwargs": map[string]any{"enable_thinking": false}, "top_k": 20}
 	})
 	r := mustRun(t, d, []stillhouse.Prompt{prompt})
@@ -342,7 +342,7 @@ func TestReasoningToolCallsAndUsage(t *testing.T) {
 			}
 			return testkit.Choice{ToolCalls: calls, FinishReason: "tool_calls", Tokens: 10}
 		}})
-		rows := mustRun(t, newStage(t, teacher, func(d *Distill) { d.Samples = 2 }), questions(1)).Rows
+		rows := mustRun(t, newStage(t, teacher, func(d *Distill) { d.Samples = Exactly(2) }), questions(1)).Rows
 		require.Len(t, rows, 2)
 		assert.Equal(t, "two and two", *rows[0].Reasoning)
 		assert.Nil(t, rows[0].ToolCalls)
@@ -369,7 +369,7 @@ func TestConforms(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "conform.db")
 	testkit.Conform(t, testkit.Case{
 		New: func() stillhouse.Stage {
-			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: 3, MaxRetries: new(1), Store: store, Timeout: time.Minute}}
+			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: Exactly(3), MaxRetries: new(1), Store: store, Timeout: time.Minute}}
 		},
 		Join: func(s stillhouse.Stage) {
 			d := s.(*Distill)

@@ -23,11 +23,11 @@ var earlierRuns = []struct {
 	change  func(*Distill)
 }{
 	{"n honoured", 0, func(*Distill) {}},
-	{"a low limit", 0, func(d *Distill) { d.Identity, d.Samples, d.MaxTokens = "short", 1, 6 }},
-	{"a higher limit", 0, func(d *Distill) { d.Identity, d.Samples = "short", 2 }},
-	{"no limit, more samples", 0, func(d *Distill) { d.Identity, d.Samples, d.MaxTokens = "short", 3, 0 }},
+	{"a low limit", 0, func(d *Distill) { d.Identity, d.Samples, d.MaxTokens = "short", Exactly(1), 6 }},
+	{"a higher limit", 0, func(d *Distill) { d.Identity, d.Samples = "short", Exactly(2) }},
+	{"no limit, more samples", 0, func(d *Distill) { d.Identity, d.Samples, d.MaxTokens = "short", Exactly(3), 0 }},
 	{"n ignored", 1, func(d *Distill) {
-		d.Identity, d.Samples, d.Temperature, d.TopP, d.Stop, d.System = "single", 3, new(0.5), new(0.9), []string{"END"}, "Be brief & true."
+		d.Identity, d.Samples, d.Temperature, d.TopP, d.Stop, d.System = "single", Exactly(3), new(0.5), new(0.9), []string{"END"}, "Be brief & true."
 		d.ExtraBody = map[string]any{"top_k": 20, "chat_template_kwargs": map[string]any{"enable_thinking": false}}
 	}},
 	{"no seeds", 0, func(d *Distill) { d.Seed = new(int64(-1)) }},

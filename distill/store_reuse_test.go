@@ -24,12 +24,12 @@ func TestAskingForMorePaysForTheDifference(t *testing.T) {
 		}
 		first := mustRun(t, d, questions(20)).texts()
 
-		more, answers := asked(func(d *Distill) { d.Samples = 16 }, questions(20))
+		more, answers := asked(func(d *Distill) { d.Samples = Exactly(16) }, questions(20))
 		assert.EqualValues(t, 20*12, answers, "%s: samples", name)
 		for i, text := range first {
 			assert.Equal(t, text, more[i/4*16+i%4], name)
 		}
-		wider, answers := asked(func(d *Distill) { d.Samples = 16 }, questions(25))
+		wider, answers := asked(func(d *Distill) { d.Samples = Exactly(16) }, questions(25))
 		assert.EqualValues(t, 5*16, answers, "%s: prompts", name)
 		assert.Equal(t, more, wider[:len(more)], name)
 		_, answers = asked(func(d *Distill) { d.MaxTokens = 80 }, questions(25))
@@ -44,7 +44,7 @@ func TestAskingForMorePaysForTheDifference(t *testing.T) {
 			}
 		}
 		require.NotZero(t, truncated, name)
-		_, answers = asked(func(d *Distill) { d.MaxTokens, d.Identity, d.Samples = 60, "short", 6 }, questions(22))
+		_, answers = asked(func(d *Distill) { d.MaxTokens, d.Identity, d.Samples = 60, "short", Exactly(6) }, questions(22))
 		assert.EqualValues(t, truncated+20*2+2*6, answers, "%s: all at once", name)
 		assert.Zero(t, teacher.Resent(), name)
 	}
@@ -74,7 +74,7 @@ func TestKeysAreMadeAgainFromRequests(t *testing.T) {
 			d.ExtraBody = map[string]any{"top_k": 20, "min_p": 0.05, "deep": map[string]any{"b": []any{1.0, nil, "x"}, "a": 1e21}}
 		},
 	} {
-		d := newStage(t, teacher, inStore(store), func(d *Distill) { d.Samples = 3 }, change)
+		d := newStage(t, teacher, inStore(store), func(d *Distill) { d.Samples = Exactly(3) }, change)
 		r := mustRun(t, d, prompts)
 		require.Empty(t, r.Failed, name)
 		answers += len(r.Rows)

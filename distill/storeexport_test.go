@@ -181,7 +181,7 @@ func TestImportOfAWrongKey(t *testing.T) {
 func TestWhatIsWholeOfADamagedStoreIsSaved(t *testing.T) {
 	const prompts, page = 600, 4096
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})
-	d := newStage(t, teacher, func(d *Distill) { d.Samples = 2 })
+	d := newStage(t, teacher, func(d *Distill) { d.Samples = Exactly(2) })
 	all := mustRun(t, d, questions(prompts))
 	require.NoError(t, d.Close())
 	data, err := os.ReadFile(d.Store)
@@ -208,7 +208,7 @@ func TestWhatIsWholeOfADamagedStoreIsSaved(t *testing.T) {
 		assert.Equal(t, e.Answers, got.Answers)
 		assert.True(t, verify(t, into).Whole())
 		before := teacher.Requests()
-		again := newStage(t, teacher, inStore(into), func(d *Distill) { d.Samples = 2 })
+		again := newStage(t, teacher, inStore(into), func(d *Distill) { d.Samples = Exactly(2) })
 		assert.Empty(t, cmp.Diff(all.texts(), mustRun(t, again, questions(prompts)).texts()), "the answers that were saved are the right ones")
 		assert.EqualValues(t, e.Answers, again.Requests().FromStore)
 		assert.Less(t, teacher.Requests()-before, prompts/2)

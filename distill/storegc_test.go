@@ -118,19 +118,19 @@ func TestUnusedResponses(t *testing.T) {
 // Runs go on while a store is cleaned up: the ids of what is deleted and of what comes never mix.
 func TestCleanDuringARun(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{})
-	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.Identity = 1, "old" })
+	d := newStage(t, teacher, func(d *Distill) { d.Samples, d.Identity = Exactly(1), "old" })
 	mustRun(t, d, questions(2500))
 	path := d.Store
 	require.NoError(t, d.Close())
 	done := make(chan result)
 	go func() {
-		r, err := run(context.Background(), newStage(t, teacher, inStore(path), func(d *Distill) { d.Samples = 1 }), questions(1000))
+		r, err := run(context.Background(), newStage(t, teacher, inStore(path), func(d *Distill) { d.Samples = Exactly(1) }), questions(1000))
 		assert.NoError(t, err)
 		done <- r
 	}()
 	got := clean(t, path, Cleaning{Teacher: "old"})
 	assert.Equal(t, []int64{2500, 2500}, []int64{got.Responses, got.Answers})
-	want := mustRun(t, newStage(t, teacher, func(d *Distill) { d.Samples = 1 }), questions(1000))
+	want := mustRun(t, newStage(t, teacher, func(d *Distill) { d.Samples = Exactly(1) }), questions(1000))
 	assert.Empty(t, cmp.Diff(want, <-done))
 	assert.Equal(t, []int64{1000, 1000, 0}, counts(t, path))
 }

@@ -49,6 +49,14 @@ func (r *run) studentOf(arm string) string {
 	return r.config.Train.Student
 }
 
+// fair is how many samples every prompt is asked for whatever comes of them, 0 when all are.
+func (c *Config) fair() int {
+	if c.Distill.Samples.Adaptive() {
+		return c.Distill.Samples.Min
+	}
+	return 0
+}
+
 // draw lays down n rows for the control arm.
 func (r *run) draw(ctx context.Context, n int) error {
 	sink := r.dir.Sink(uncuratedRows, uncuratedRows)
@@ -72,7 +80,7 @@ func (r *run) draw(ctx context.Context, n int) error {
 		}
 		all = append(all, rows...)
 	}
-	rows := curate.Uncurated(all, n, *r.config.Train.Seed)
+	rows := curate.Uncurated(all, n, *r.config.Train.Seed, r.config.fair())
 	batch := stillhouse.SampleBatch(memory.DefaultAllocator, rows)
 	defer batch.Release()
 	return sink.Write(ctx, 0, stillhouse.Shard{Kept: batch, Account: stillhouse.Account{In: int64(len(rows)), Kept: int64(len(rows))}})
@@ -136,15 +144,15 @@ func (r *run) eval(ctx context.Context) error {
 }
 
 // selection sums up what the selection did; nil when nothing was scored.
-func selection(ctx context.Context, d *rundir.Dir, c *Config) (*curate.Summary, error) {
-	scored, err := scoredRows(ctx, d, "scored")
-	if err != nil || len(scored) == 0 {
-		return nil, err
+func selection(scored []stillhouse.Scored, c *Config) *curate.Summary {
+	if len(scored) == 0 {
+		return nil
 	}
 	t := curate.NewTally(c.Curate.Select)
+	t.First = c.fair()
 	t.Add(scored)
 	s := t.Summary()
-	return &s, nil
+	return &s
 }
 
 // scoredRows reads all rows of a folder of scored candidates; none when it isn't there.

@@ -98,7 +98,7 @@ func load(path string, into any, finish func() error) error {
 }
 
 // positive are the keys whose 0, once read, could not be told from a key that is not there.
-var positive = []string{"distill.samples", "distill.concurrency", "curate.select.best", "eval.samples", "eval.max_tokens"}
+var positive = []string{"distill.samples", "distill.samples.min", "distill.samples.max", "distill.samples.enough", "distill.concurrency", "curate.select.best", "eval.samples", "eval.max_tokens"}
 
 // zeros is an error when one of the positive keys is written as 0.
 func zeros(root *yaml.Node) error {
@@ -171,6 +171,10 @@ func (c *Config) Validate() error {
 		if err != nil {
 			return err
 		}
+	}
+	if c.Distill.Samples.Adaptive() && c.Curate.Select.MinReward == nil {
+		return options.Wrongf("distill.samples.enough", "is %d, and without curate.select.min_reward every answer is accepted: set the least reward that is good enough, or write samples: %d",
+			c.Distill.Samples.Enough, c.Distill.Samples.Max)
 	}
 	for i := range c.Filter {
 		if err := options.Under(fmt.Sprintf("filter[%d]", i), c.Filter[i].Validate()); err != nil {

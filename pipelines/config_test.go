@@ -93,11 +93,11 @@ func TestWrongConfig(t *testing.T) {
 		{"in data", "learning_rate: 1e-3", "data: {pth: x}", `line 21: train.data.pth: is not a key: did you mean "path"?`},
 		{"in eval", "arms:", "armz:", `line 25: eval.armz: is not a key: did you mean "arms"?`},
 		{"in eval, of prompts", "path: test", "pth: test", `line 23: eval.pth: is not a key: did you mean "path"?`},
-		{"several", "model: m\n  samples: 4", "modell: m\n  samples: many", "line 7: distill.modell: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, not \"many\""},
+		{"several", "model: m\n  samples: 4", "modell: m\n  samples: many", "line 7: distill.modell: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not \"many\""},
 
 		// Values of the wrong type.
-		{"text for a number", "samples: 4", "samples: many", `line 8: distill.samples: wants a whole number, not "many"`},
-		{"a fraction", "samples: 4", "samples: 1.5", `line 8: distill.samples: wants a whole number, not "1.5"`},
+		{"text for a number", "samples: 4", "samples: many", `line 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not "many"`},
+		{"a fraction", "samples: 4", "samples: 1.5", `line 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not "1.5"`},
 		{"a quoted number", "learning_rate: 1e-3", "learning_rate: '1e-3'", `line 21: train.learning_rate: wants a number, not "1e-3"`},
 		{"a bare number for a duration", "samples: 4", "timeout: 5", `line 8: distill.timeout: wants a duration such as 90s or 5m, not "5"`},
 		{"text for a list", "arms: [curated, base]", "arms: curated", `line 25: eval.arms: wants a list, not "curated"`},
@@ -275,7 +275,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{Rows: prompts.Rows{FewShot: &prompts.FewShot{}}}}
 	full.Prompts.FewShot, full.Prompts.Grow = &prompts.FewShot{}, &grow.Options{}
 	full.EnsureDefaults()
-	said := []string{"distill.api_key_env", "distill.samples", "train.learning_rate", "prompts.grow.target", "prompts.grow.max_requests"} // by the config, or by its endpoint
+	said := []string{"distill.api_key_env", "distill.concurrency", "distill.samples", "distill.samples.min", "distill.samples.enough", "train.learning_rate"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {
 		line := e.Key[strings.LastIndex(e.Key, ".")+1:] + ": " + e.Default + "\n"
 		if e.Type == "keys and values" { // which stand below their key

@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -76,7 +77,7 @@ func (g grower) Ask(ctx context.Context, r grow.Request) ([]grow.Answer, error) 
 }
 
 // grow makes prompts of the teacher and hands them on.
-func (r *run) grow(ctx context.Context, seeds []stillhouse.Prompt, w *promptShards) error {
+func (r *run) grow(ctx context.Context, seeds []stillhouse.Prompt, w *promptShards) (err error) {
 	o := *r.config.Prompts.Grow
 	if err := readTemplate(ctx, &o); err != nil {
 		return fmt.Errorf("prompts.grow.tokenizer: %w", err)
@@ -89,22 +90,34 @@ func (r *run) grow(ctx context.Context, seeds []stillhouse.Prompt, w *promptShar
 		}
 		defer t.Close()
 	}
+	teacher.Samples, teacher.Target = distill.Exactly(1), distill.Target{} // which are of the prompts' answers
+	book, err := distill.OpenBook(r.dir.Path(requestsFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, book.Close()) }()
 	stage := &distill.Distill{Options: teacher}
+	stage.Remember(book)
 	if err := stage.Open(ctx); err != nil {
 		return err
 	}
-	defer stage.Close()
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	before := stage.Requests().FromStore
 	b := r.ui.bar("grow", o.Target)
 	grown, err := grow.Grow(ctx, o, seeds, grower{stage}, grow.Sink{
 		Prompt: func(p stillhouse.Prompt) error { b.tick(1); return w.keep(ctx, p) },
 		Bad:    w.drop,
 	})
+	if errors.Is(err, distill.ErrBudgetSpent) {
+		err = stillhouse.Invalidf("%w when %d of %d prompts were grown: raise distill.budget and run again to go on there, or lower prompts.grow.target", err, grown.Account.Kept, o.Target)
+	}
 	if err != nil {
 		b.clear()
 		return failed(ctx, err)
 	}
 	asked := stage.Requests()
-	b.done("%d prompts of %d requests (%d answers from the store)%s", grown.Account.Kept, grown.Requests, asked.FromStore, lost(grown.Account))
+	b.done(grown.Account)
+	r.ui.say("%-8s %d requests, %d answers from the response store", "grow", grown.Requests, asked.FromStore-before)
 	if grown.Stopped != "" {
 		r.ui.say("%-8s ended before %d prompts: %s", "grow", o.Target, grown.Stopped)
 	}

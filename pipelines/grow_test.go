@@ -111,7 +111,7 @@ func TestGrownRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"prompts  10 rows of", "grow     300 prompts of 38 requests (0 answers from the store), 4 dropped (beyond_target 4)"} {
+	for _, want := range []string{"prompts  10 rows of", "grow     304 rows in, 300 kept, 4 dropped (beyond_target 4)", "grow     38 requests, 0 answers from the response store"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 
+	"stillhouse/distill"
 	"stillhouse/distill/prompts"
 )
 
@@ -24,6 +25,10 @@ type Plan struct {
 	Updates   int    `json:"updates_max,omitempty"` // when every prompt yields the rows that the selection allows
 	Problems  int    `json:"eval_problems,omitempty"`
 	EvalAsked int    `json:"eval_answers,omitempty"`
+
+	Distill distill.Forecast `json:"distill"`
+
+	options distill.Options
 }
 
 // MakePlan checks a config as a run would and says what the run would do. Nothing is asked of the teacher.
@@ -31,7 +36,7 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	read, err := c.scan(ctx, prompts.Sink{})
+	forecast, read, err := c.forecast(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +49,10 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 		n += grown
 	}
 	p := &Plan{Run: c.Name, Prompts: n, Grown: grown, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples, Answers: n * c.Distill.Samples}
-	p.Tokens = p.Answers * c.Distill.MaxTokens
+		Samples: c.Distill.Samples.Max, Answers: n * c.Distill.Samples.Max}
+	p.Tokens, p.options, p.Distill = p.Answers*c.Distill.MaxTokens, c.Distill, forecast
 	if t := c.Train; t != nil {
-		rows := float64(n * min(c.Curate.Select.Best, c.Distill.Samples))
+		rows := float64(n * min(c.Curate.Select.Best, c.Distill.Samples.Max))
 		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
 		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
 		if t.MaxSteps > 0 {
@@ -74,11 +79,12 @@ func (p *Plan) WriteText(w io.Writer) error {
 	if p.Skipped > 0 {
 		fmt.Fprintf(w, " (%d rows skipped)", p.Skipped)
 	}
-	fmt.Fprintf(w, " × %d samples = %d answers of %s at %s", p.Samples, p.Answers, p.Model, p.Endpoint)
+	fmt.Fprintf(w, " × %s samples", p.options.Samples)
 	if p.Tokens > 0 {
 		fmt.Fprintf(w, ", %d completion tokens at most", p.Tokens)
 	}
-	fmt.Fprintln(w, "; answers in the response store cost nothing.")
+	fmt.Fprintln(w, ".")
+	writeForecast(w, p.Distill, p.options)
 	if p.Student != "" {
 		fmt.Fprintf(w, "Train %s: %d updates at most.\n", p.Student, p.Updates)
 	}

@@ -24,11 +24,13 @@ import (
 type Report struct {
 	Run       string           `json:"run"`
 	Ledger    map[string]Books `json:"ledger"` // by step
+	Requests  *Asking          `json:"requests,omitempty"`
 	Selection *curate.Summary  `json:"selection,omitempty"`
 	Train     *train.Result    `json:"train,omitempty"`
 	Eval      *Evaluation      `json:"eval,omitempty"`
 
 	steps      []string
+	fair       int
 	unbalanced error
 }
 
@@ -58,7 +60,7 @@ func ReadReport(ctx context.Context, dir string) (*Report, error) {
 
 func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
 	ledger, err := d.Check(ctx)
-	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err}
+	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err, fair: c.fair()}
 	if err != nil && !errors.Is(err, stillhouse.ErrUnbalanced) {
 		return nil, err
 	}
@@ -66,7 +68,12 @@ func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
 		r.steps = append(r.steps, e.Step)
 		r.Ledger[e.Step] = Books{e.Account, e.Account.Balanced()}
 	}
-	if r.Selection, err = selection(ctx, d, c); err != nil {
+	scored, err := scoredRows(ctx, d, "scored")
+	if err != nil {
+		return nil, err
+	}
+	r.Selection = selection(scored, c)
+	if r.Requests, err = asking(d, c, ledger, scored); err != nil {
 		return nil, err
 	}
 	if r.Train, err = trained(d.Path("student")); err != nil {
@@ -102,15 +109,21 @@ func (r *Report) Balanced() error { return r.unbalanced }
 func (r *Report) WriteText(w io.Writer) error {
 	if len(r.steps) > 0 {
 		t := newTable(w)
-		t.AppendHeader(table.Row{"step", "rows in", "kept", "dropped", "failed", "why"})
+		t.AppendHeader(table.Row{"step", "rows in", "kept", "dropped", "failed", "not asked", "why"})
 		for _, step := range r.steps {
 			b := r.Ledger[step]
-			t.AppendRow(table.Row{step, b.In, b.Kept, count(b.Dropped), count(b.Failed), reasons(b.Dropped, b.Failed)})
+			t.AppendRow(table.Row{step, b.In, b.Kept, count(b.Dropped), count(b.Failed), count(b.Unasked), reasons(b.Dropped, b.Failed, b.Unasked)})
 		}
 		t.Render()
 	}
+	if r.Requests != nil {
+		r.Requests.writeText(w)
+	}
 	if s := r.Selection; s != nil {
 		fmt.Fprintf(w, "\nSelection: %d of %d candidates kept, for %d of %d prompts; right by %s: %s of the candidates", s.Kept, s.Candidates, s.KeptPrompts, s.Prompts, s.Judge, percent(s.RightShare))
+		if r.fair > 0 {
+			fmt.Fprintf(w, " (of the first %d a prompt)", r.fair)
+		}
 		for _, k := range slices.Sorted(maps.Keys(s.PassAt)) {
 			if k > 1 {
 				fmt.Fprintf(w, ", at least one of %d: %s", k, percent(s.PassAt[k]))

@@ -28,6 +28,7 @@ type RunOptions struct {
 // free are the keys that may differ when a run goes on: they don't change what comes out.
 var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env", "distill.mode", "distill.batch",
 	"train.save_strategy", "train.save_steps", "train.save_total_limit", "train.resume_from_checkpoint", "train.max_grad_norm_spike",
+	"distill.target", "distill.budget", "distill.prices", "distill.metrics_address", "distill.metrics_allow_remote",
 	"train.report_to", "train.logging_dir", "train.metrics_address", "train.metrics_allow_remote"}
 
 // A run is a pipeline at work on its directory.
@@ -74,7 +75,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	if o.Runs == "" {
 		o.Runs = "runs"
 	}
-	dir, err := rundir.Open(filepath.Join(o.Runs, c.Name), resolved, rundir.Options{From: o.From, Free: free, Fanout: c.fanout()})
+	dir, err := rundir.Open(filepath.Join(o.Runs, c.Name), resolved, rundir.Options{From: o.From, Free: free, Earlier: c.earlier(), Fanout: c.fanout()})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,16 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 
-func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples} }
+func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Distill.Samples.Max} }
+
+// earlier are the keys that the teacher's step looks at, though they belong to a later one: how candidates are judged
+// says how many of them a prompt gets.
+func (c *Config) earlier() map[string]string {
+	if c.Distill.Samples.Adaptive() || c.Distill.Target.Accepted > 0 {
+		return map[string]string{"curate": "distill"}
+	}
+	return nil
+}
 
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
@@ -119,38 +129,6 @@ func (c *Config) Check(ctx context.Context) error {
 		return err
 	}
 	return s.Tokenizer.Close()
-}
-
-func (r *run) distill(ctx context.Context) error {
-	in, err := r.dir.Source("prompts")
-	if err != nil {
-		return err
-	}
-	o := r.config.Distill
-	if o.Endpoint == distill.Embedded {
-		t, err := serveTeacher(ctx, &o)
-		if err != nil {
-			return err
-		}
-		defer t.Close()
-	}
-	stage := &distill.Distill{Options: o}
-	rows, err := r.kept("prompts")
-	if err != nil {
-		return err
-	}
-	stage.Expect(rows)
-	if err := stage.Open(ctx); err != nil {
-		return err
-	}
-	defer stage.Close()
-	if err := stage.Fill(ctx, in, r.ui.say); err != nil {
-		return failed(ctx, err)
-	}
-	if _, err := r.step(ctx, in, rows*o.Samples, stage, "candidates", "distill"); err != nil {
-		return failed(ctx, err)
-	}
-	return nil
 }
 
 // failed marks an error of a step whose input was right.
@@ -196,13 +174,17 @@ func (r *run) next(ctx context.Context, from string, s stillhouse.Stage, to, nam
 
 // step runs a stage from a source into a folder of the run, with a bar of so many rows.
 func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
-	b := r.ui.bar(name, rows)
+	return r.with(ctx, r.ui.bar(name, rows), in, s, to, name)
+}
+
+// with is step with a bar that is there.
+func (r *run) with(ctx context.Context, b *bar, in stillhouse.Source, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
 	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
 	if err != nil {
 		b.clear()
 		return a, err
 	}
-	b.done("%d rows in, %d kept%s", a.In, a.Kept, lost(a))
+	b.done(a)
 	return a, nil
 }
 
@@ -220,6 +202,9 @@ func lost(a stillhouse.Account) string {
 	}
 	if n := count(a.Failed); n > 0 {
 		s += fmt.Sprintf(", %d failed (%s)", n, reasons(a.Failed))
+	}
+	if n := count(a.Unasked); n > 0 {
+		s += fmt.Sprintf(", %d not asked for (%s)", n, reasons(a.Unasked))
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type UI struct {
 	Color    bool             // colours are welcome, which NO_COLOR may deny a terminal
 	Width    int              // of Out in columns, by default 120
 	Now      func() time.Time // the clock, by default the machine's
+	Log      *slog.Logger     // takes the lines of the log in fields; nil where Out says them in words
 
 	Checkpoint <-chan os.Signal // asks for a checkpoint of a training now; may be nil
 }
@@ -151,7 +153,13 @@ func (m *meter) step(l Line) {
 	}
 }
 
-func (m *meter) line(l fmt.Stringer) { m.say(l.String()) }
+func (m *meter) line(l fmt.Stringer) {
+	if m.ui.Log != nil {
+		m.ui.Log.Info("log", "step", "train", "line", l)
+		return
+	}
+	m.say(l.String())
+}
 
 // say prints a line above the bar.
 func (m *meter) say(text string) {

@@ -1,6 +1,6 @@
 // Command stillhouse distils a teacher, curates what it says and trains a small student on the result.
 //
-// Text for people goes to stderr, data to stdout. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the
+// Text for people goes to stderr, as lines of JSON with --log-format json; data goes to stdout. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the
 // books do not balance, 130 interrupted (what was done is kept).
 package main
 
@@ -31,11 +31,12 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	c := newConsole(os.Stdout, os.Stderr)
 	context.AfterFunc(ctx, func() {
 		stop()
-		fmt.Fprintln(os.Stderr, "stillhouse: stopping when the work at hand is done and kept; once more ends at once")
+		c.err.fail("stopping when the work at hand is done and kept; once more ends at once")
 	})
-	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(c.execute(ctx, os.Args[1:]))
 }
 
 // afterwards says what became of a command's work when it was interrupted.
@@ -46,23 +47,28 @@ var afterwards = map[string]string{
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	out := &output{Writer: stdout}
-	root := command(&console{out: out, err: stderr, terminal: isTerminal(stderr)})
+	return newConsole(stdout, stderr).execute(ctx, args)
+}
+
+func (c *console) execute(ctx context.Context, args []string) int {
+	defer c.err.end()
+	root := command(c)
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil && out.failed != nil { // tables and help texts do not say so
-		err = fmt.Errorf("write what was asked for: %w", out.failed)
+	if err == nil && c.out.failed != nil { // tables and help texts do not say so
+		err = fmt.Errorf("write what was asked for: %w", c.out.failed)
 	}
 	if err == nil {
 		return 0
 	}
 	code := exitCode(ctx, err)
+	_ = c.err.setFormat(c.format) // where a wrong flag kept the command from being begun
 	if code == exitInterrupted {
-		fmt.Fprintln(stderr, "stillhouse: interrupted."+afterwards[cmd.Name()])
+		c.err.fail("interrupted." + afterwards[cmd.Name()])
 	} else {
-		fmt.Fprintln(stderr, "stillhouse: "+strings.TrimPrefix(err.Error(), "stillhouse: "))
+		c.err.fail(strings.TrimPrefix(err.Error(), "stillhouse: "))
 	}
 	return code
 }
@@ -83,8 +89,14 @@ func exitCode(ctx context.Context, err error) int {
 
 // A console is where a command writes.
 type console struct {
-	out, err io.Writer
-	terminal bool // err is a terminal: bars are welcome, and colours unless NO_COLOR is set
+	out      *output
+	err      *journal
+	format   string // of err
+	terminal bool   // err is a terminal: bars are welcome, and colours unless NO_COLOR is set
+}
+
+func newConsole(stdout, stderr io.Writer) *console {
+	return &console{out: &output{Writer: stdout}, err: &journal{out: stderr}, terminal: isTerminal(stderr)}
 }
 
 // An output remembers that it could not be written.
@@ -102,7 +114,8 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 func (c *console) ui() pipelines.UI {
-	return pipelines.UI{Out: c.err, Terminal: c.terminal, Color: c.terminal && colours()}
+	terminal := c.terminal && c.err.structured() == nil
+	return pipelines.UI{Out: c.err, Terminal: terminal, Color: terminal && colours(), Log: c.err.structured()}
 }
 
 // colours reports whether the user lets programs colour their text: https://no-color.org
@@ -134,6 +147,8 @@ func command(c *console) *cobra.Command {
 		return stillhouse.Invalidf("%v\nUsage: %s", err, cmd.UseLine())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&c.format, "log-format", logText, "how progress and errors are told on stderr: text, or json, one object a line")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.err.setFormat(c.format) }
 	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil

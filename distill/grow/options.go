@@ -13,8 +13,8 @@ import (
 // Options are the block `prompts.grow` of a config.
 type Options struct {
 	Method      string         `yaml:"method" json:"method" doc:"self-instruct has the teacher write tasks like those it is shown; magpie has it write what a user would say, from nothing but its own chat template."`
-	Target      int            `yaml:"target" json:"target" doc:"Prompts to grow, those of prompts.path not counted."`
-	MaxRequests int            `yaml:"max_requests" json:"max_requests" doc:"The most requests that growth may cost; by default ten times those that the target takes when nothing is dropped."`
+	Target      int            `yaml:"target" json:"target" default:"-" doc:"Prompts to grow, those of prompts.path not counted."`
+	MaxRequests int            `yaml:"max_requests" json:"max_requests" default:"-" doc:"The most requests that growth may cost; by default ten times those that the target takes when nothing is dropped."`
 	Round       int            `yaml:"round" json:"round" doc:"Requests at a time. What a round brings is shown in later ones only, so this is part of what comes out."`
 	KeepSeeds   *bool          `yaml:"keep_seeds" json:"keep_seeds" doc:"Whether the prompts of prompts.path are prompts of the run as well."`
 	Seed        int64          `yaml:"seed" json:"seed" doc:"The seed of the draws, and of the requests."`

@@ -21,6 +21,8 @@ type Gauge struct {
 	Name, Help string
 	Total      bool // it only rises: a counter
 	Value      float64
+
+	Label, Kind string // a label beside run, and what it says, for numbers of several kinds; empty for none
 }
 
 // An Endpoint serves the latest numbers to Prometheus, at /metrics. It may be used from several goroutines at once.
@@ -67,7 +69,7 @@ func (e *Endpoint) Set(list []Gauge) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, g := range list {
-		e.latest[g.Name] = g
+		e.latest[g.Name+"\x00"+g.Kind] = g
 	}
 }
 
@@ -100,7 +102,11 @@ func (e *Endpoint) Collect(out chan<- prometheus.Metric) {
 		if g.Total {
 			kind = prometheus.CounterValue
 		}
-		m, err := prometheus.NewConstMetric(prometheus.NewDesc(g.Name, g.Help, []string{"run"}, nil), kind, g.Value, e.label)
+		labels, values := []string{"run"}, []string{e.label}
+		if g.Label != "" {
+			labels, values = append(labels, g.Label), append(values, g.Kind)
+		}
+		m, err := prometheus.NewConstMetric(prometheus.NewDesc(g.Name, g.Help, labels, nil), kind, g.Value, values...)
 		if err != nil {
 			m = prometheus.NewInvalidMetric(prometheus.NewDesc(g.Name, g.Help, nil, nil), err)
 		}

@@ -131,7 +131,7 @@ func (d *decoder) pairs(n *yaml.Node, key string, visit func(k, val *yaml.Node, 
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		d.wrong(n, key, "wants keys and values, not %s", say(n))
+		d.wrong(n, key, "wants keys and values, not %s", Say(n))
 		return
 	}
 	seen := map[string]int{}
@@ -151,7 +151,7 @@ func (d *decoder) pairs(n *yaml.Node, key string, visit func(k, val *yaml.Node, 
 
 func (d *decoder) list(n *yaml.Node, v reflect.Value, key string) {
 	if n.Kind != yaml.SequenceNode {
-		d.wrong(n, key, "wants a list, not %s", say(n))
+		d.wrong(n, key, "wants a list, not %s", Say(n))
 		return
 	}
 	v.SetZero()
@@ -192,7 +192,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 	if v.Type() == reflect.TypeFor[time.Duration]() {
 		t, err := time.ParseDuration(n.Value)
 		if n.Kind != yaml.ScalarNode || err != nil {
-			d.wrong(n, key, "wants a duration such as 90s or 5m, not %s", say(n))
+			d.wrong(n, key, "wants a duration such as 90s or 5m, not %s", Say(n))
 			return
 		}
 		v.SetInt(int64(t))
@@ -200,7 +200,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 	}
 	want := wanted[v.Kind()]
 	if n.Kind != yaml.ScalarNode || !fits(n.ShortTag(), want) || n.Decode(v.Addr().Interface()) != nil {
-		d.wrong(n, key, "wants %s, not %s", want, say(n))
+		d.wrong(n, key, "wants %s, not %s", want, Say(n))
 	}
 }
 
@@ -218,7 +218,8 @@ func fits(tag, want string) bool {
 	}
 }
 
-func say(n *yaml.Node) string {
+// Say names what a node holds, for errors: wants a number, not "many".
+func Say(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		return "keys and values"

@@ -17,6 +17,12 @@ type Entry struct {
 	Doc     string // the field's doc tag
 }
 
+// Forms is a value that can be written in more than one form.
+type Forms interface {
+	// OptionForms are the forms in words and, for the form of keys and values, the struct of the keys with their defaults.
+	OptionForms() (what string, keys any)
+}
+
 // Describe lists the keys of an option struct, in the struct's order, with the values it holds as their defaults. It
 // panics on a key without a doc tag: an undocumented key is a mistake in the program.
 func Describe(v any) []Entry { return describe(reflect.ValueOf(v), "") }
@@ -39,6 +45,12 @@ func describe(v reflect.Value, path string) (out []Entry) {
 			continue
 		}
 		key, doc := join(path, name), f.Tag.Get("doc")
+		if forms, ok := v.Field(i).Interface().(Forms); ok {
+			what, keys := forms.OptionForms()
+			out = append(out, Entry{Key: key, Type: what, Default: defaultOf(v.Field(i)), Doc: doc})
+			out = append(out, describe(reflect.ValueOf(keys), key)...)
+			continue
+		}
 		if nested(f.Type) {
 			if doc != "" {
 				out = append(out, Entry{Key: key, Type: "keys and values", Doc: doc})
@@ -49,7 +61,11 @@ func describe(v reflect.Value, path string) (out []Entry) {
 		if doc == "" {
 			panic(fmt.Sprintf("options: %s.%s has no doc tag", v.Type(), f.Name))
 		}
-		out = append(out, Entry{Key: key, Type: typeName(f.Type), Default: defaultOf(v.Field(i)), Doc: doc})
+		def := defaultOf(v.Field(i))
+		if f.Tag.Get("default") == "-" { // its zero is nothing that can be written
+			def = ""
+		}
+		out = append(out, Entry{Key: key, Type: typeName(f.Type), Default: def, Doc: doc})
 	}
 	return out
 }

@@ -47,7 +47,7 @@ func (s Kinds[O]) Decode(entry *yaml.Node, shared ...any) (kind string, o O, err
 	}
 	if name.Kind != yaml.ScalarNode || name.ShortTag() != "!!str" {
 		first := s.Names()[0]
-		return "", o, Problem{Line: entry.Line, Text: fmt.Sprintf("wants one name, or one name with its options, such as %s or {%s: {}}, not %s", first, first, say(entry))}
+		return "", o, Problem{Line: entry.Line, Text: fmt.Sprintf("wants one name, or one name with its options, such as %s or {%s: {}}, not %s", first, first, Say(entry))}
 	}
 	if o, err = s.Zero(name.Value); err != nil {
 		return "", o, At(name, err)

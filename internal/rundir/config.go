@@ -29,7 +29,7 @@ func compare(run string, stored, given []byte, o Options) error {
 	differ("", root(&was), root(&is), &diffs)
 	first := len(Steps)
 	diffs = slices.DeleteFunc(diffs, func(d difference) bool {
-		step := stepOf(d.key)
+		step := stepOf(d.key, o.Earlier)
 		if free(d.key, o.Free) || o.From != "" && step >= slices.Index(Steps, o.From) {
 			return true
 		}
@@ -51,7 +51,12 @@ func compare(run string, stored, given []byte, o Options) error {
 }
 
 // stepOf is the place among the steps of the one that a key belongs to. Keys of no step count for all of them.
-func stepOf(key string) int {
+func stepOf(key string, earlier map[string]string) int {
+	for k, step := range earlier {
+		if free(key, []string{k}) {
+			return max(0, slices.Index(Steps, step))
+		}
+	}
 	top := key
 	if i := strings.IndexAny(key, ".["); i >= 0 {
 		top = key[:i]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -14,6 +15,44 @@ import (
 )
 
 var fanout = Options{Fanout: map[string]int{"distill": 2}}
+
+// TestLedgerOfUnasked takes samples that nobody asked for through the shards and ledger.json.
+func TestLedgerOfUnasked(t *testing.T) {
+	ctx := context.Background()
+	d := opened(t, t.TempDir(), config, Options{Fanout: map[string]int{"distill": 4}})
+	defer d.Close()
+	put := func(name, stage string, kept string, a stillhouse.Account) {
+		t.Helper()
+		if err := d.Sink(name, stage).Write(ctx, 0, stillhouse.Shard{Kept: batches(memory.DefaultAllocator, int(a.Kept))[kept], Account: a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("prompts", "prompts", "prompts", stillhouse.Account{In: 3, Kept: 3})
+	want := stillhouse.Account{In: 12, Kept: 5, Unasked: map[string]int64{"enough": 3, "target_reached": 4}, Accepted: 2}.Plus(stillhouse.Account{})
+	put("candidates", "distill", "candidates", want)
+	if _, err := d.WriteLedger(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.Check(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := l.Step("distill"); !reflect.DeepEqual(got, want) {
+		t.Errorf("the ledger has %+v", got)
+	}
+	text, err := os.ReadFile(d.Path("ledger.json"))
+	if err != nil || !strings.Contains(string(text), `"target_reached": 4`) || strings.Count(string(text), "unasked") != 1 {
+		t.Errorf("%v: ledger.json is\n%s", err, text)
+	}
+	short := want
+	short.Unasked = map[string]int64{"enough": 3}
+	if err := d.Sink("candidates", "distill").Write(ctx, 0, stillhouse.Shard{Kept: batches(memory.DefaultAllocator, 5)["candidates"], Account: short}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Check(ctx); !errors.Is(err, stillhouse.ErrUnbalanced) {
+		t.Errorf("an account that lost four samples: %v", err)
+	}
+}
 
 const filledLedger = `{
   "prompts": {

@@ -64,6 +64,10 @@ type Options struct {
 	// stands for all below it.
 	Free []string
 
+	// Earlier are keys of the config that count for an earlier step than their own, since that step looks at them:
+	// curate: distill.
+	Earlier map[string]string
+
 	// Fanout is how many rows a stage makes of one, for those that make several: distill: 8.
 	Fanout map[string]int
 

@@ -42,7 +42,7 @@ type Case struct {
 // Conform holds a stage against the promises of the contract:
 //
 //   - Schema names the column that is missing or of another type, and what comes out has the schema it promised;
-//   - the rows kept, dropped and failed, and their order, are the same for any cut into batches and shards, any number
+//   - the rows kept, dropped and failed, and their order, and how many were not asked for, are the same for any cut into batches and shards, any number
 //     of workers and any order of columns, in a second run, and for a stage that went through JSON;
 //   - the books balance, every drop has a reason of one word and a detail;
 //   - batches without rows and sources without shards or rows are fine;

@@ -54,6 +54,9 @@ func (e *emitter) Emit(b arrow.RecordBatch) error {
 
 func (e *emitter) Drop(rows arrow.RecordBatch, _, _ string) error { return e.call(rows.NumRows()) }
 func (e *emitter) Fail(rows arrow.RecordBatch, _ error) error     { return e.call(rows.NumRows()) }
+func (e *emitter) Skip(n int, _ string) error                     { return e.call(int64(n)) }
+func (e *emitter) Accept(int)                                     {}
+func (e *emitter) Shard() int                                     { return 0 }
 func (e *emitter) Tick(int)                                       {}
 func (e *emitter) Allocator() memory.Allocator                    { return e.mem }
 
@@ -70,6 +73,10 @@ func (e *emitter) drive(ctx context.Context, s stillhouse.Stage, rows arrow.Reco
 			if err := o.Begin(); err != nil {
 				return struct{}{}, err
 			}
+		}
+		if q, ok := s.(stillhouse.Sequenced); ok {
+			q.Restart()
+			q.Shard(0, rows.NumRows(), nil)
 		}
 		if err := s.Process(ctx, rows, e); err != nil {
 			return struct{}{}, err

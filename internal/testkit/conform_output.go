@@ -46,6 +46,14 @@ func (c Case) checkAccount(mem memory.Allocator) error {
 			return fmt.Errorf("the reason %q of a drop is no lower-case word", r)
 		}
 	}
+	for r := range maps.Keys(a.Unasked) {
+		if !reason.MatchString(r) {
+			return fmt.Errorf("the reason %q of rows that were not made is no lower-case word", r)
+		}
+	}
+	if a.Accepted > a.Kept {
+		return fmt.Errorf("%d rows are accepted, but only %d kept", a.Accepted, a.Kept)
+	}
 	for k := range maps.Keys(a.Failed) {
 		if !slices.Contains(kinds, k) {
 			return fmt.Errorf("the kind %q of a failure is none of %v", k, kinds)

@@ -70,6 +70,13 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
+	made := func(shard int) (bool, error) {
+		_, done, err := r.dir.Sink("candidates", "distill").Done(shard)
+		return done, err
+	}
+	if err := stage.Fill(ctx, in, made, r.ui.say); err != nil {
+		return failed(ctx, err)
+	}
 	b := r.ui.bar("distill", rows*stage.Fanout())
 	if b.end, err = r.watch(stage, b); err != nil {
 		return err

@@ -7,12 +7,14 @@ import (
 	"math"
 
 	"stillhouse/distill"
+	"stillhouse/distill/prompts"
 )
 
 // A Plan is what a run would do at most: how much of it is asked and trained depends on what the teacher says.
 type Plan struct {
 	Run       string `json:"run"`
 	Prompts   int    `json:"prompts"`
+	Grown     int    `json:"grown_prompts_max,omitempty"` // of these, when growth reaches its target
 	Skipped   int64  `json:"skipped_prompts"`
 	Endpoint  string `json:"endpoint"`
 	Model     string `json:"model"`
@@ -34,18 +36,23 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	prompts, err := distill.ReadPrompts(ctx, c.Prompts)
+	forecast, read, err := c.forecast(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples.Max, Answers: len(prompts.Rows) * c.Distill.Samples.Max}
-	p.Tokens, p.options = p.Answers*c.Distill.MaxTokens, c.Distill
-	if p.Distill, err = c.forecast(ctx, prompts.Rows); err != nil {
-		return nil, err
+	n := int(read.Account.Kept)
+	grown := 0
+	if g := c.Prompts.Grow; g != nil {
+		if grown = g.Target; !*g.KeepSeeds {
+			n = 0
+		}
+		n += grown
 	}
+	p := &Plan{Run: c.Name, Prompts: n, Grown: grown, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+		Samples: c.Distill.Samples.Max, Answers: n * c.Distill.Samples.Max}
+	p.Tokens, p.options, p.Distill = p.Answers*c.Distill.MaxTokens, c.Distill, forecast
 	if t := c.Train; t != nil {
-		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples.Max))
+		rows := float64(n * min(c.Curate.Select.Best, c.Distill.Samples.Max))
 		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
 		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
 		if t.MaxSteps > 0 {
@@ -53,11 +60,12 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 		}
 	}
 	if e := c.Eval; e != nil {
-		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
+		problems, err := prompts.Scan(ctx, prompts.Options{Rows: e.Rows}, prompts.Sink{})
 		if err != nil {
 			return nil, err
 		}
-		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
+		p.Problems = int(problems.Account.Kept)
+		p.EvalAsked = p.Problems * (e.Samples + 1) * len(e.Arms)
 	}
 	return p, nil
 }
@@ -65,6 +73,9 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 // WriteText writes a plan for people.
 func (p *Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d prompts", p.Run, p.Prompts)
+	if p.Grown > 0 {
+		fmt.Fprintf(w, " (%d of them to be grown)", p.Grown)
+	}
 	if p.Skipped > 0 {
 		fmt.Fprintf(w, " (%d rows skipped)", p.Skipped)
 	}

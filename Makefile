@@ -14,7 +14,7 @@ TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenize
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
-.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate
+.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate bench-distill
 
 build: bin/stillhouse
 
@@ -96,6 +96,18 @@ $(PEERS)/generate.ready: $(PEERS)/ready bench/requirements-generate.txt
 
 $(PEERS)/gguf/smollm2-Q4_1.gguf: $(PEERS)/smollm2/config.json bench/smollm2_gguf.py
 	$(PEERS)/python/bin/python bench/smollm2_gguf.py $(PEERS)/gguf F32 F16 Q8_0
+
+# How fast we ask a teacher, beside other engines, against a mock on this machine. BENCH_DISTILL_PEERS takes a folder with the
+# peers' environments that is there already; DISTILL_FLAGS are cmd/benchdistill's.
+BENCH_DISTILL_PEERS ?= $(PEERS)/distill
+bench-distill: build $(if $(filter $(PEERS)/distill,$(BENCH_DISTILL_PEERS)),$(PEERS)/distill/ready)
+	GOMAXPROCS=2 go run ./cmd/benchdistill -python '$(BENCH_DISTILL_PEERS)' $(DISTILL_FLAGS)
+
+$(PEERS)/distill/ready: bench/requirements-distill.txt
+	scripts/need python3 "apt-get install python3 python3-venv"
+	grep -v '^#' bench/requirements-distill.txt | while read -r peer packages; do \
+	  python3 -m venv $(PEERS)/distill/$$peer && $(PEERS)/distill/$$peer/bin/python -m pip install --quiet --disable-pip-version-check $$packages || exit 1; done
+	touch $@
 
 # The demo's teacher and base, from nothing.
 models: build

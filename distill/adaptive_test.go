@@ -130,7 +130,7 @@ func TestFixedAndAdaptiveShareTheStore(t *testing.T) {
 func TestFailedPromptsGetNoMoreRounds(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{Fault: func(c testkit.Call) *testkit.Fault {
 		if c.Prompt() == question(3) {
-			return testkit.Status(400, "refused", "")
+			return testkit.Status(400, "bad_param", "")
 		}
 		return nil
 	}})

@@ -92,19 +92,19 @@ func (b Budget) allows(c Counters, p Prices, exact bool) bool {
 
 // A purse lets requests through as long as the budget has something left. It is shared by all requests of a stage.
 //
-// A request is paid for when it is answered, so what is in flight is reckoned with at what it is expected to cost: by the
-// tokens of the answers so far, or by the length of the prompt and max_tokens before there are any. When that would
-// reach the bound, the next request waits for one to be settled. So the budget is overrun by no more than the expectation
-// is wrong for what was in flight at its end, and by one request where a bound falls inside it.
+// A request is paid for when it is answered, so those let through before are reckoned with at what they are expected to
+// cost: by the tokens of the answers so far, or by the length of the prompt and max_tokens before there are any. When that
+// would exceed the budget, the next request waits until one of them is decided. So the budget is overrun by no more than the
+// expectation is wrong for what was in flight at its end, and by one request where a bound falls inside it.
 type purse struct {
 	budget Budget
 	prices Prices
 	tally  *tally
 
 	mu      sync.Mutex
-	change  chan struct{} // closed when a request is settled
-	flying  int
-	held    Counters // what the requests in flight are expected to cost
+	change  chan struct{} // closed when a hold is released
+	holds   int
+	held    Counters // what the requests let through are expected to cost
 	ended   bool     // the budget is spent
 	bytes   int64    // of the requests answered, and what they brought
 	prompt  int64
@@ -112,36 +112,34 @@ type purse struct {
 	tokens  int64
 }
 
-// A hold is the part of the purse that is set aside for a request in flight.
-type hold struct{ Counters }
+// A hold is the part of the purse that is set aside for a request. It is released once, whether or not anything is sent.
+type hold struct {
+	Counters      // expected
+	bytes    int  // of the request's body
+	free     bool // of a purse without bounds
+}
 
-// admit lets a request through, when there is room for it, or says no when the budget is spent. bytes is the length of
-// its body, n how many answers it asks for, limit the most tokens of each (0 for none).
-func (p *purse) admit(ctx context.Context, bytes, n, limit int) (h hold, ok bool, err error) {
+// admit sets aside what a request will cost, when there is so much, or says no when the budget is spent. bytes is the length
+// of its body, n how many answers it asks for, limit the most tokens of each (0 for none).
+func (p *purse) admit(ctx context.Context, bytes, n, limit int) (h *hold, ok bool, err error) {
+	if p.budget == (Budget{}) {
+		return &hold{free: true}, true, nil
+	}
 	for {
 		p.mu.Lock()
-		if p.budget == (Budget{}) {
-			p.flying++
-			p.mu.Unlock()
-			return hold{}, true, p.tally.sent()
-		}
 		h = p.expect(bytes, n, limit)
 		spent := p.tally.sums()
 		if p.ended = p.ended || p.budget.Spent(spent, p.prices); p.ended {
 			p.mu.Unlock()
-			return hold{}, false, nil
+			return nil, false, nil
 		}
-		all := spent
-		all.PromptTokens += p.held.PromptTokens + h.PromptTokens
-		all.CompletionTokens += p.held.CompletionTokens + h.CompletionTokens
-		all.Requests = spent.Requests + 1
-		if p.flying == 0 || p.budget.allows(all, p.prices, true) {
-			p.flying++
-			p.held.PromptTokens += h.PromptTokens
-			p.held.CompletionTokens += h.CompletionTokens
-			err := p.tally.sent()
+		spent.add(p.held)
+		spent.add(h.Counters)
+		if p.holds == 0 || p.budget.allows(spent, p.prices, true) {
+			p.holds++
+			p.held.add(h.Counters)
 			p.mu.Unlock()
-			return h, err == nil, err
+			return h, true, nil
 		}
 		if p.change == nil {
 			p.change = make(chan struct{})
@@ -151,16 +149,16 @@ func (p *purse) admit(ctx context.Context, bytes, n, limit int) (h hold, ok bool
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return hold{}, false, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 	}
 }
 
 // expect is what a request will probably cost. Without answers to go by, a token is four bytes and an answer as long as
 // it may be, or 1,000 tokens where nothing bounds it.
-func (p *purse) expect(bytes, n, limit int) hold {
-	var h hold
-	if h.PromptTokens = int64(bytes+3) / 4; p.bytes > 0 {
+func (p *purse) expect(bytes, n, limit int) *hold {
+	h := &hold{Counters: Counters{Requests: 1, PromptTokens: int64(bytes+3) / 4}, bytes: bytes}
+	if p.bytes > 0 {
 		h.PromptTokens = int64(float64(bytes) * float64(p.prompt) / float64(p.bytes))
 	}
 	each := float64(limit)
@@ -173,43 +171,57 @@ func (p *purse) expect(bytes, n, limit int) hold {
 	return h
 }
 
-// settle is told that a request was answered, with what is paid for it, or failed, which costs nothing that is known.
-func (p *purse) settle(h hold, bytes int, paid Counters) error {
+// send is told of a request just before it is sent.
+func (p *purse) send(h *hold) error {
+	if h.free {
+		return p.tally.came(Counters{Requests: 1})
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flying--
-	p.held.PromptTokens -= h.PromptTokens
-	p.held.CompletionTokens -= h.CompletionTokens
-	if paid.Asked > 0 {
-		p.bytes += int64(bytes)
-		p.prompt += paid.PromptTokens
-		p.answers += paid.Asked
-		p.tokens += paid.CompletionTokens
+	p.held.add(Counters{Requests: -h.Requests})
+	h.Requests = 0
+	return p.tally.came(Counters{Requests: 1})
+}
+
+// pay is told of an answer.
+func (p *purse) pay(h *hold, c Counters) error {
+	if h.free {
+		return p.tally.came(c)
 	}
-	if p.ended && paid.Answered > 0 {
-		paid.Late = paid.Answered
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bytes += int64(h.bytes)
+	p.prompt += c.PromptTokens
+	p.answers += c.Asked
+	p.tokens += c.CompletionTokens
+	if p.ended {
+		c.Late = 1
 	}
-	err := p.tally.came(paid)
-	if !p.ended && p.budget != (Budget{}) {
-		p.ended = p.budget.Spent(p.tally.sums(), p.prices)
+	err := p.tally.came(c)
+	p.ended = p.ended || p.budget.Spent(p.tally.sums(), p.prices)
+	return err
+}
+
+// release gives a hold back when its request was answered, failed, or was not needed.
+func (p *purse) release(h *hold) {
+	if h.free {
+		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.holds--
+	p.held.add(Counters{Requests: -h.Requests, PromptTokens: -h.PromptTokens, CompletionTokens: -h.CompletionTokens})
 	if p.change != nil {
 		close(p.change)
 		p.change = nil
 	}
-	return err
 }
 
-// inFlight is how many requests are on their way.
-func (p *purse) inFlight() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.flying
-}
-
-// paid is what a reply is paid for with. Where the endpoint does not say how many tokens it counted, four bytes are one.
-func paid(r *reply, request []byte) Counters {
-	c := Counters{Answered: 1, PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens, CompletionTokens: r.completionTokens, ReasoningTokens: r.reasoningTokens}
+// paid is what a reply is paid for with, of a request for n answers. Where the endpoint does not say how many tokens it
+// counted, four bytes are one.
+func paid(r *reply, request []byte, n int) Counters {
+	c := Counters{Answered: 1, Asked: int64(min(n, len(r.answers))), PromptTokens: r.promptTokens, CachedTokens: r.cachedTokens,
+		CompletionTokens: r.completionTokens, ReasoningTokens: r.reasoningTokens}
 	if c.PromptTokens == 0 {
 		c.PromptTokens = int64(len(request)+3) / 4
 	}

@@ -288,3 +288,20 @@ func TestBudgetsThatCannotBe(t *testing.T) {
 	}
 	assert.True(t, strings.HasPrefix(Budget{Dollars: 1}.Over(Counters{CompletionTokens: 2e6}, Prices{Output: 1}), "$2.0000 of $1.0000"))
 }
+
+// BenchmarkBook is what a budget costs a request, twice: before it is sent, and when it is answered.
+func BenchmarkBook(b *testing.B) {
+	book, err := OpenBook(filepath.Join(b.TempDir(), "book.json"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer book.Close()
+	c := Counters{Retries: map[string]int64{"429": 12, "500": 3}}
+	for b.Loop() {
+		c.Requests++
+		c.CompletionTokens += 100
+		if err := book.Save(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

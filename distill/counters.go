@@ -20,6 +20,18 @@ type Counters struct {
 	Late             int64            `json:"late"`              // requests that were in flight when the budget was spent, and were answered
 }
 
+// add adds what came of requests.
+func (c *Counters) add(d Counters) {
+	c.Requests += d.Requests
+	c.Answered += d.Answered
+	c.Asked += d.Asked
+	c.PromptTokens += d.PromptTokens
+	c.CachedTokens += d.CachedTokens
+	c.CompletionTokens += d.CompletionTokens
+	c.ReasoningTokens += d.ReasoningTokens
+	c.Late += d.Late
+}
+
 // A Book remembers counters from one run of a program to the next: what a run has spent of its budget, however it
 // ended. What Save was given is there when the process is killed right after it returned.
 type Book interface {
@@ -76,21 +88,11 @@ func (t *tally) prompt(paid bool, rows int) {
 	}
 }
 
-// sent counts a request before it is sent.
-func (t *tally) sent() error { return t.came(Counters{Requests: 1}) }
-
-// came counts what came of a request.
+// came counts a request before it is sent, and what came of it.
 func (t *tally) came(c Counters) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.Requests += c.Requests
-	t.Answered += c.Answered
-	t.Asked += c.Asked
-	t.PromptTokens += c.PromptTokens
-	t.CachedTokens += c.CachedTokens
-	t.CompletionTokens += c.CompletionTokens
-	t.ReasoningTokens += c.ReasoningTokens
-	t.Late += c.Late
+	t.Counters.add(c)
 	if t.book == nil || !t.exact && t.clock.Now().Sub(t.saved) < time.Second {
 		return nil
 	}

@@ -163,6 +163,16 @@ func (d *Distill) OnWait(do func(Wait)) {
 	d.notify = do
 }
 
+// Workers is how many shards of so many prompts are to be worked on at a time: enough that the slowest requests of some
+// do not leave the endpoints idle, which can have four times as many as they take wait in line, and no more than 32,768
+// answers at a time where fewer shards do.
+func (d *Distill) Workers(prompts int) int {
+	o := d.Options
+	o.EnsureDefaults()
+	prompts = max(1, prompts)
+	return max(2, 1+4*o.most()/prompts, min(8, 32768/(prompts*d.Fanout())))
+}
+
 // Speed says how fast the endpoints are asked now.
 func (d *Distill) Speed() Speed {
 	d.mu.Lock()
@@ -204,6 +214,9 @@ func (d *Distill) Shard(shard int, rows int64, made *stillhouse.Account) {
 	defer d.mu.Unlock()
 	if made != nil {
 		d.made.before(*made, d.Fanout())
+		if d.asker != nil {
+			d.asker.patience.prompts(int(made.In) / d.Fanout())
+		}
 	}
 	if d.queue != nil {
 		d.queue.shard(shard, rows, made)
@@ -264,7 +277,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	queries := make([]*query, len(prompts))
 	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
-	g.SetLimit(4 * a.opts.Concurrency) // those that wait for a retry leave their slots to others
+	g.SetLimit(4 * a.pool.most) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
@@ -278,7 +291,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 				outcomes[i] = make([]outcome, a.opts.Samples.Max)
 				leave(outcomes[i], TargetReached, out.Tick)
 				a.tally.prompt(false, 0)
-				a.patience.prompt()
+				a.patience.prompts(1)
 				continue
 			}
 		}
@@ -315,7 +328,7 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 
 // prompt asks for the answers to one prompt.
 func (a *asker) prompt(ctx context.Context, p stillhouse.Prompt, decided func(n int)) (*query, []outcome, int, error) {
-	defer a.patience.prompt()
+	defer a.patience.prompts(1)
 	q, err := newQuery(&a.opts, p)
 	if err != nil {
 		out := make([]outcome, a.opts.Samples.Max)

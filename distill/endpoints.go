@@ -45,7 +45,7 @@ func (o *Options) lanes() []EndpointOptions {
 			e.APIKeyEnv = new("")
 			if e.Endpoint == o.Endpoint {
 				e.APIKeyEnv = o.APIKeyEnv
-			} else if !loopback(e.Endpoint) {
+			} else if !local(e.Endpoint) {
 				e.APIKeyEnv = new(defaultKeyEnv)
 			}
 		}
@@ -58,6 +58,14 @@ func (o *Options) lanes() []EndpointOptions {
 		all = append(all, e)
 	}
 	return all
+}
+
+// most is how many requests all endpoints may have at a time.
+func (o *Options) most() (n int) {
+	for _, e := range o.lanes() {
+		n += e.Concurrency
+	}
+	return n
 }
 
 func (o *Options) validateLanes() error {

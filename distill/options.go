@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"stillhouse/internal/loopback"
 	"stillhouse/internal/options"
 )
 
@@ -63,7 +64,7 @@ func (o *Options) EnsureDefaults() {
 		o.Concurrency = defaultConcurrency
 		if o.Endpoint == Embedded {
 			o.Concurrency = embeddedConcurrency
-		} else if loopback(o.Endpoint) {
+		} else if local(o.Endpoint) {
 			o.Concurrency = loopbackConcurrency
 		}
 	}
@@ -80,7 +81,7 @@ func (o *Options) EnsureDefaults() {
 	o.Batch.EnsureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
-		if loopback(o.Endpoint) || o.Endpoint == Embedded {
+		if local(o.Endpoint) || o.Endpoint == Embedded {
 			name = ""
 		}
 		o.APIKeyEnv = &name
@@ -123,9 +124,9 @@ func (o *Options) Validate() error {
 	if o.Mode == ModeBatch && o.Target.Accepted > 0 {
 		return options.Wrongf("target", "cannot be where mode is batch, whose requests are all made before the first answer comes: take it out, and bound the run by prompts.limit or distill.budget")
 	}
-	for _, err := range []error{o.Samples.validate(), o.Budget.validate(), o.Prices.validate(), o.validateLanes(), o.validateMetrics(),
-		o.AnswerOptions.validate(), o.validateSystems(), o.validateStructure()} {
-		if err != nil {
+	for _, validate := range []func() error{o.Samples.validate, o.Budget.validate, o.Prices.validate, o.validateLanes, o.validateMetrics,
+		o.AnswerOptions.validate, o.validateSystems, o.validateStructure} {
+		if err := validate(); err != nil {
 			return err
 		}
 	}
@@ -153,7 +154,7 @@ func (o *Options) validateMetrics() error {
 	if err != nil {
 		return options.Wrongf("metrics_address", "is %q: it must be HOST:PORT, such as 127.0.0.1:9464", o.MetricsAddress)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !o.MetricsAllowRemote {
+	if !loopback.Is(host) && !o.MetricsAllowRemote {
 		return options.Wrongf("metrics_address", "is %q, which can be reached from other machines, and the endpoint asks for no key: use 127.0.0.1, or allow them with metrics_allow_remote: true", o.MetricsAddress)
 	}
 	return nil
@@ -230,15 +231,10 @@ func (o Options) APIKey() (string, error) {
 	return keys[0], nil
 }
 
-// loopback reports whether an endpoint is on this machine.
-func loopback(endpoint string) bool {
+// local reports whether an endpoint is on this machine.
+func local(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
+	return err == nil && loopback.Is(strings.ToLower(u.Hostname()))
 }
 
 // teacher is what stands for the endpoint in the store's keys.

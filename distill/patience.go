@@ -93,11 +93,11 @@ func (p *patience) wait(q Key, f *failure, d time.Duration) (goOn bool, err erro
 	return false, gaveUp(now.Sub(p.refusing), p.giveUp, f.message, f.wait)
 }
 
-// prompt is told of a prompt that is decided.
-func (p *patience) prompt() {
+// prompts is told of prompts that are decided.
+func (p *patience) prompts(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.decided++
+	p.decided += n
 }
 
 // failed is told of a request of a query that was given up. Its error ends the run.

@@ -18,6 +18,7 @@ type pool struct {
 	draw   func() float64
 	giveUp time.Duration
 	notify func(Wait) // of a wait that people should know of; may be nil
+	most   int        // requests at a time, of all lanes
 
 	mu       sync.Mutex
 	lanes    []*lane
@@ -53,7 +54,11 @@ type Wait struct {
 const toldAfter = 3 * time.Second
 
 func newPool(lanes []*lane, c clock, draw func() float64, giveUp time.Duration) *pool {
-	return &pool{lanes: lanes, clock: c, draw: draw, giveUp: giveUp}
+	p := &pool{lanes: lanes, clock: c, draw: draw, giveUp: giveUp}
+	for _, l := range lanes {
+		p.most += int(l.window.most)
+	}
+	return p
 }
 
 // newLanes makes the lanes that the options name; they must have their defaults.
@@ -306,8 +311,8 @@ func (p *pool) await(now, at time.Time, waits bool) {
 	if waits {
 		l, why := p.soonest(at)
 		if why == "" { // nothing failed: a limit that its headers name is used up
-			if why = "its limit is used up"; at.Sub(now) > p.giveUp {
-				p.close(gaveUp(0, p.giveUp, l.name()+": "+why, at.Sub(now)))
+			if why = "the limits that the endpoint " + l.name() + " names are used up"; at.Sub(now) > p.giveUp {
+				p.close(gaveUp(0, p.giveUp, why, at.Sub(now)))
 				return
 			}
 		}

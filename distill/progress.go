@@ -9,10 +9,9 @@ import (
 // A Status is how far a stage is, for those who watch it.
 type Status struct {
 	Counters
+	Speed
 
 	Prompts, Total int // decided, and all of them; Total is 0 where nobody said
-	InFlight       int // requests on their way
-	Concurrency    int // requests that may be
 	Judged         int // answers that were judged by this process
 	Accepted       int // of them, those that are good enough
 	Rows           int // accepted rows of the run, at most curate.select.best a prompt; of what this process judged or knows of
@@ -45,7 +44,7 @@ func (d *Distill) Status() Status {
 		return Status{Counters: Counters{Retries: map[string]int64{}}, CostEnd: math.NaN()}
 	}
 	t := &a.tally
-	s := Status{Counters: t.snapshot(), Total: d.expected, InFlight: a.purse.inFlight(), Concurrency: a.opts.Concurrency}
+	s := Status{Counters: t.snapshot(), Total: d.expected, Speed: a.pool.speed()}
 	t.mu.Lock()
 	s.Judged, s.Accepted = int(t.Judged), int(t.Accepted)
 	now, start := t.walk, t.earlier

@@ -90,6 +90,17 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	if err != nil {
 		return samples, sent{failure: &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()}}, nil
 	}
+	held, ok, err := a.purse.admit(ctx, len(body), len(asked), q.maxTokens)
+	if err != nil {
+		return samples, s, err
+	}
+	if !ok { // what is in the store is still an answer
+		if left, err = a.lookUp(ctx, q, samples, out); err != nil || len(left) == 0 {
+			return left, s, err
+		}
+		return left, sent{failure: &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}}, nil
+	}
+	defer a.purse.release(held)
 	t.tokens = a.pool.tokens(len(body), len(asked), q.maxTokens)
 	pass, err := a.pool.enter(ctx, &t)
 	if err != nil {
@@ -107,27 +118,13 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 			return left, s, err
 		}
 	}
-	held, ok, err := a.purse.admit(ctx, len(body), len(asked), q.maxTokens)
-	if err != nil {
+	if err := a.purse.send(held); err != nil {
 		a.pool.cancel(pass)
 		return left, s, err
 	}
-	if !ok {
-		a.pool.cancel(pass)
-		return left, sent{failure: &failure{scope: noMoney, kind: BudgetSpent, wait: -1, message: "the budget is spent (distill.budget)"}}, nil
-	}
-	traced, end := a.spans.request(ctx, q, asked[0], len(asked))
+	traced, end := a.spans.request(ctx, pass.lane.endpoint, q, asked[0], len(asked))
 	trip, r, err := pass.lane.endpoint.sendTo(traced, q.path, body)
 	end(trip, &r, err)
-	var cost Counters
-	if err == nil {
-		cost = paid(&r, body)
-		cost.Asked = int64(min(len(asked), len(r.answers)))
-	}
-	if unsettled := a.purse.settle(held, len(body), cost); unsettled != nil {
-		a.pool.cancel(pass)
-		return left, s, unsettled
-	}
 	if failed, ok := err.(*failure); ok {
 		failed.n = len(asked)
 		s = sent{failure: failed, lane: pass.lane}
@@ -141,6 +138,9 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 	}
 	if err != nil {
 		a.pool.cancel(pass)
+		return left, s, err
+	}
+	if err := a.purse.pay(held, paid(&r, body, len(asked))); err != nil {
 		return left, s, err
 	}
 	a.pool.answered(pass, trip.header, len(body), len(asked), r)

@@ -2,10 +2,14 @@ package distill
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,4 +81,39 @@ func TestEarlierStores(t *testing.T) {
 		require.NoError(t, s.db.QueryRow(`SELECT count(*) FROM answers`).Scan(&answers))
 		assert.Equal(t, []int{1, 96, 96, 175}, []int{models, tokens, counted, answers}, "as many as there were")
 	}
+}
+
+// Whoever comes first brings a store up to date, and the others wait; a migration that fails leaves it as it was.
+func TestMigrationsAreAllOrNothing(t *testing.T) {
+	data, err := os.ReadFile("testdata/store/version1.db")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "responses.db")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	version := func(s *Store) (n int) {
+		require.NoError(t, s.db.QueryRow(`PRAGMA user_version`).Scan(&n))
+		return n
+	}
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			s, err := OpenStore(context.Background(), path)
+			if assert.NoError(t, err) {
+				assert.NoError(t, s.Close())
+			}
+		})
+	}
+	all.Wait()
+	assert.Equal(t, []int64{96, 175, 0}, counts(t, path))
+
+	now := migrations
+	defer func() { migrations = now }()
+	migrations = append(slices.Clip(now), migration{`CREATE TABLE more (x); DELETE FROM answers`, func(context.Context, *sql.Tx) error { return errors.New("no") }})
+	_, err = OpenStore(context.Background(), path)
+	require.ErrorContains(t, err, fmt.Sprintf("bring to version %d", len(now)+1))
+	migrations = now
+	s, err := OpenStore(context.Background(), path)
+	require.NoError(t, err)
+	defer s.Close()
+	assert.Equal(t, len(now), version(s))
+	assert.Equal(t, []int64{96, 175, 0}, counts(t, path))
 }

@@ -240,7 +240,7 @@ func (s *Store) explain(doing string, err error) error {
 		return err
 	}
 	text := fmt.Sprintf("%s response store %s", doing, s.path)
-	damaged := stillhouse.Invalidf("%s: the file is damaged (%w): restore it from a copy, or move it away to begin a new one", text, err)
+	damaged := stillhouse.Invalidf("%s: the file is damaged (%w): restore it from a copy, or move it away to begin a new one; `stillhouse store verify` says what of it is whole, and `stillhouse store export` saves that", text, err)
 	if errors.Is(err, errDamaged) {
 		return damaged
 	}

@@ -51,12 +51,6 @@ func (s *spans) of(o *Options) *spans {
 	if len(o.Stop) > 0 {
 		a = append(a, attribute.StringSlice("gen_ai.request.stop_sequences", o.Stop))
 	}
-	if u, err := url.Parse(o.Endpoint); err == nil {
-		a = append(a, attribute.String("server.address", u.Hostname()))
-		if port, err := strconv.Atoi(u.Port()); err == nil {
-			a = append(a, attribute.Int("server.port", port))
-		}
-	}
 	return &spans{tracer: s.tracer, content: s.content, shared: a}
 }
 
@@ -91,12 +85,18 @@ func (s *spans) prompt(ctx context.Context, p stillhouse.Prompt) (_ context.Cont
 	}
 }
 
-// request begins the span of one request for n samples of a query from the given one on.
-func (s *spans) request(ctx context.Context, q *query, from, n int) (_ context.Context, end func(t *trip, r *reply, err error)) {
+// request begins the span of one request to an endpoint for n samples of a query from the given one on.
+func (s *spans) request(ctx context.Context, e *endpoint, q *query, from, n int) (_ context.Context, end func(t *trip, r *reply, err error)) {
 	if s == nil {
 		return ctx, func(*trip, *reply, error) {}
 	}
 	a := append(s.shared[:len(s.shared):len(s.shared)], attribute.Int("gen_ai.request.choice.count", n), attribute.Int("stillhouse.sample", from))
+	if u, err := url.Parse(e.url); err == nil {
+		a = append(a, attribute.String("server.address", u.Hostname()))
+		if port, err := strconv.Atoi(u.Port()); err == nil {
+			a = append(a, attribute.Int("server.port", port))
+		}
+	}
 	if seed, ok := q.seed(from); ok {
 		a = append(a, attribute.Int64("gen_ai.request.seed", seed))
 	}

@@ -105,7 +105,7 @@ func TestWhatSpansDoNotHold(t *testing.T) {
 		text := fmt.Sprintf("%+v", spans)
 		for _, s := range spans {
 			for _, a := range s.Attributes {
-				text += a.Value.Emit()
+				text += a.Value.String()
 			}
 		}
 		assert.NotContains(t, text, planted)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"stillhouse"
 	"stillhouse/internal/options"
@@ -94,22 +95,24 @@ const (
 )
 
 // refusals are anchored at the start of the answer.
-var refusals = []*regexp.Regexp{
-	regexp.MustCompile(`^` + lead + sorry + `(?:` + bot + `,? ?)?` + we + deeds),
-	regexp.MustCompile(`^` + lead + sorry + `(?:that's |that is |this is )?(?:not something (?:that )?i (?:can|will|am)|against my (?:programming|guidelines|principles)|beyond my (?:abilities|capabilities)|i (?:can't|cannot|can not)[.!])`),
-	regexp.MustCompile(`^` + lead + i + help),
-	regexp.MustCompile(`^` + lead + `(?:i'm |i am )?(?:just |only )?` + bot + `(?:,| and| i\b| it\b)` + denies),
-	regexp.MustCompile(`^` + lead + `(?:i'm|i am) (?:just |only )?an? (?:ai|(?:large )?language model|ai (?:language model|model|assistant))\b` + denies),
-	regexp.MustCompile(`^` + lead + `i (?:must|have to|need to|will have to|am going to have to|'ll have to)(?: (?:respectfully|politely|unfortunately))? (?:decline|refuse) (?:to (?:answer|help|assist|provide|comply|engage|fulfill?)|this|that|your)\b`),
-	regexp.MustCompile(`^` + lead + `(?:your|this|that|the) (?:request|question|prompt|content|topic)[^.!?\n]{0,60}\b(?:violates?|goes against|go against|is against|conflicts? with|falls outside)[^.!?\n]{0,40}\b(?:guidelines|polic(?:y|ies)|principles|programming|terms|rules)`),
-	regexp.MustCompile(`^` + lead + `(?:it|that|this)(?:'s| is| would be| goes) (?:against|a violation of) (?:my|our|openai's|anthropic's) (?:programming|guidelines|polic(?:y|ies)|principles|ethical|use case|content|terms|usage)`),
-}
+var refusals = sync.OnceValue(func() []*regexp.Regexp { // a hundredth of a second, which other commands are spared
+	return []*regexp.Regexp{
+		regexp.MustCompile(`^` + lead + sorry + `(?:` + bot + `,? ?)?` + we + deeds),
+		regexp.MustCompile(`^` + lead + sorry + `(?:that's |that is |this is )?(?:not something (?:that )?i (?:can|will|am)|against my (?:programming|guidelines|principles)|beyond my (?:abilities|capabilities)|i (?:can't|cannot|can not)[.!])`),
+		regexp.MustCompile(`^` + lead + i + help),
+		regexp.MustCompile(`^` + lead + `(?:i'm |i am )?(?:just |only )?` + bot + `(?:,| and| i\b| it\b)` + denies),
+		regexp.MustCompile(`^` + lead + `(?:i'm|i am) (?:just |only )?an? (?:ai|(?:large )?language model|ai (?:language model|model|assistant))\b` + denies),
+		regexp.MustCompile(`^` + lead + `i (?:must|have to|need to|will have to|am going to have to|'ll have to)(?: (?:respectfully|politely|unfortunately))? (?:decline|refuse) (?:to (?:answer|help|assist|provide|comply|engage|fulfill?)|this|that|your)\b`),
+		regexp.MustCompile(`^` + lead + `(?:your|this|that|the) (?:request|question|prompt|content|topic)[^.!?\n]{0,60}\b(?:violates?|goes against|go against|is against|conflicts? with|falls outside)[^.!?\n]{0,40}\b(?:guidelines|polic(?:y|ies)|principles|programming|terms|rules)`),
+		regexp.MustCompile(`^` + lead + `(?:it|that|this)(?:'s| is| would be| goes) (?:against|a violation of) (?:my|our|openai's|anthropic's) (?:programming|guidelines|polic(?:y|ies)|principles|ethical|use case|content|terms|usage)`),
+	}
+})
 
 // refuses is how an answer begins that refuses, or "".
 func refuses(text string) string {
 	text = strings.TrimLeft(cut(text, 400), " \t\r\n*_#>\"'“”`~-")
 	text = strings.ToLower(quotes.Replace(text))
-	for _, re := range refusals {
+	for _, re := range refusals() {
 		if found := re.FindString(text); found != "" {
 			return cut(found, 80)
 		}

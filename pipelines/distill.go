@@ -54,6 +54,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 	stage.Expect(rows)
 	stage.Join(judge)
 	stage.Remember(book)
+	stage.OnWait(r.ui.waits)
 	t, err := traces.Start(ctx)
 	if err != nil { // what is worth more than its traces goes on without them
 		r.ui.say("no traces: %v", err)
@@ -66,7 +67,12 @@ func (r *run) distill(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	b := r.ui.bar("distill", rows*stage.Fanout())
+	if b.end, err = r.watch(stage, b); err != nil {
+		return err
+	}
 	if err := stage.Open(ctx); err != nil {
+		b.clear()
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
@@ -75,11 +81,8 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return done, err
 	}
 	if err := stage.Fill(ctx, in, made, r.ui.say); err != nil {
+		b.clear()
 		return failed(ctx, err)
-	}
-	b := r.ui.bar("distill", rows*stage.Fanout())
-	if b.end, err = r.watch(stage, b); err != nil {
-		return err
 	}
 	if _, err := r.with(ctx, b, in, stage, "candidates", "distill"); err != nil {
 		return failed(ctx, err)

@@ -42,6 +42,7 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 		}
 		r.ui.say("metrics at %s", w.endpoint.URL())
 	}
+	stage.OnWait(w.waits)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -66,6 +67,18 @@ func (r *run) watch(stage *distill.Distill, b *bar) (stop func(), err error) {
 			}
 		}
 	}, nil
+}
+
+// waits tells of a time in which nothing can be sent, so that no run stands still without a word, and of its end.
+func (w *watcher) waits(at distill.Wait) {
+	switch {
+	case w.ui.Log != nil:
+		w.ui.Log.Info("wait", "step", "distill", "endpoint", at.Endpoint, "why", at.Why, "until", at.Until, "over", at.Until.IsZero())
+	case at.Until.IsZero():
+		w.bar.say("%-8s going on", "distill")
+	default:
+		w.bar.say("%-8s waiting until %s: %s", "distill", at.Until.Format(time.TimeOnly), at.Why)
+	}
 }
 
 // tick tells what it is time to tell.
@@ -115,8 +128,17 @@ func (w *watcher) brief(s distill.Status) string {
 		parts = append(parts, cost)
 	}
 	parts = append(parts, fmt.Sprintf("%d of %d in flight", s.InFlight, s.Concurrency))
+	if s.PerSecond > 0 {
+		parts = append(parts, fmt.Sprintf("%.3g/s allowed", s.PerSecond))
+	}
+	if w := s.Waiting; !w.Until.IsZero() {
+		parts = append(parts, fmt.Sprintf("waits until %s: %s", w.Until.Format(time.TimeOnly), w.Why))
+	}
 	if len(s.Retries) > 0 {
 		parts = append(parts, "sent again: "+reasons(s.Retries))
+	}
+	if until := s.Waiting.Until; !until.IsZero() {
+		parts = append(parts, "waiting until "+until.Format(time.TimeOnly))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -132,9 +154,9 @@ func dollars(x float64) string {
 // fields are the state for programs.
 func (w *watcher) fields(now time.Time, s distill.Status) []any {
 	f := []any{"step", "distill", "done", w.bar.n.Load(), "total", w.bar.total, "seconds", now.Sub(w.bar.start).Seconds(), "prompts", s.Prompts,
-		"requests", s.Requests, "requests_per_s", math.Round(100*w.rate) / 100, "in_flight", s.InFlight, "concurrency", s.Concurrency,
+		"requests", s.Requests, "requests_per_s", math.Round(100*w.rate) / 100, "in_flight", s.InFlight, "concurrency", s.Concurrency, "per_second_allowed", s.PerSecond,
 		"answers", s.Asked, "from_store", s.FromStore, "retries", s.Retries, "judged", s.Judged, "accepted", s.Accepted, "rows", s.Rows,
-		"prompt_tokens", s.PromptTokens, "cached_tokens", s.CachedTokens, "completion_tokens", s.CompletionTokens,
+		"prompt_tokens", s.PromptTokens, "cached_tokens", s.CachedTokens, "completion_tokens", s.CompletionTokens, "reasoning_tokens", s.ReasoningTokens,
 		"budget_spent", s.BudgetSpent, "target_reached", s.TargetReached}
 	if w.options.Prices.Known() {
 		f = append(f, "cost_dollars", s.Cost)
@@ -165,6 +187,7 @@ func gauges(s distill.Status) []metrics.Gauge {
 		total("prompts_total", "Prompts decided.", float64(s.Prompts)),
 		now("requests_in_flight", "Requests on their way.", float64(s.InFlight)),
 		now("concurrency", "Requests that may be on their way.", float64(s.Concurrency)),
+		now("requests_per_second_allowed", "Requests a second that the endpoints' limits let through, as far as they are known; 0 for no limit.", s.PerSecond),
 		now("cost_dollars", "What the run has spent, by distill.prices.", s.Cost),
 	}
 	for _, kind := range slices.Sorted(maps.Keys(s.Retries)) {
@@ -173,6 +196,22 @@ func gauges(s distill.Status) []metrics.Gauge {
 		list = append(list, g)
 	}
 	return list
+}
+
+// waits says what nothing can be sent for, where no bar says so, and that it is over.
+func (u UI) waits(w distill.Wait) {
+	over := w.Until.IsZero()
+	switch {
+	case u.Log != nil && over:
+		u.Log.Info("waiting is over", "step", "distill")
+	case u.Log != nil:
+		u.Log.Warn("waiting", "step", "distill", "endpoint", w.Endpoint, "why", w.Why, "until", w.Until)
+	case u.Terminal:
+	case over:
+		u.say("%-8s goes on", "distill")
+	default:
+		u.say("%-8s waits until %s: %s", "distill", w.Until.Format(time.TimeOnly), w.Why)
+	}
 }
 
 // spent says why a run did not ask for everything.

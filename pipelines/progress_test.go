@@ -21,7 +21,8 @@ import (
 var asking42 = distill.Status{
 	Counters: distill.Counters{Requests: 420, Answered: 400, Asked: 800, FromStore: 100, PromptTokens: 9000, CachedTokens: 300, CompletionTokens: 16000,
 		Retries: map[string]int64{"429": 12, "500": 8}},
-	Prompts: 300, Total: 1000, InFlight: 60, Concurrency: 64, Judged: 900, Accepted: 450, Rows: 280, Cost: 0.169, CostEnd: 0.561,
+	Speed:   distill.Speed{InFlight: 60, Concurrency: 64},
+	Prompts: 300, Total: 1000, Judged: 900, Accepted: 450, Rows: 280, Cost: 0.169, CostEnd: 0.561,
 }
 
 // TestWatcherText looks at the lines that a log gets, and when.

@@ -182,7 +182,11 @@ func (r *run) step(ctx context.Context, in stillhouse.Source, rows int, s stillh
 
 // with is step with a bar that is there.
 func (r *run) with(ctx context.Context, b *bar, in stillhouse.Source, s stillhouse.Stage, to, name string) (stillhouse.Account, error) {
-	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), stillhouse.Options{Tick: b.tick})
+	o := stillhouse.Options{Tick: b.tick}
+	if d, ok := s.(*distill.Distill); ok { // it waits, mostly
+		o.Workers = d.Workers(shardPrompts)
+	}
+	a, err := stillhouse.Run(ctx, in, s, r.dir.Sink(to, name), o)
 	if err != nil {
 		b.clear()
 		return a, err

@@ -70,6 +70,17 @@ func (b *bar) tick(n int) {
 	}
 }
 
+// say says a line above the bar.
+func (b *bar) say(format string, args ...any) {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+	b.ui.say(format, args...)
+	if b.bar != nil {
+		_ = b.bar.RenderBlank()
+	}
+}
+
 func (b *bar) ended() {
 	if b.end != nil {
 		b.end()

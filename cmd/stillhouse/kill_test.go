@@ -137,25 +137,24 @@ func TestDistillationIsKilled(t *testing.T) {
 				t.Errorf("run %d: sent again, though its answer was in the store: %s", runs, body)
 			}
 		}
-		onTheirWay := 0
 		for body, book := range books {
 			if stored[body] {
 				sent[body] = book.Requests
 			} else if book.Answered > answered[body] {
-				onTheirWay++
+				lost++
 			}
 			answered[body] = book.Answered
 		}
-		if onTheirWay > concurrency {
-			t.Errorf("run %d: %d requests were answered and are not in the store, %d may have been on their way", runs, onTheirWay, concurrency)
+		// The endpoint may notice late that it has answered a dead process: so this holds for all kills together.
+		if lost > (runs+1)*concurrency {
+			t.Errorf("run %d: until now %d requests were answered and are not in the store, %d may have been on their way at each kill", runs, lost, concurrency)
 		}
-		lost += onTheirWay
 	}
 	if len(moments) > 0 || runs != kills+1 {
 		t.Errorf("%d kills are left, %d runs", len(moments), runs)
 	}
-	if n := teacher.Resent(); n > lost {
-		t.Errorf("%d requests were sent again after their answer, %d had been on their way at a kill", n, lost)
+	if n := teacher.Resent(); n > kills*concurrency {
+		t.Errorf("%d requests were sent again after their answer, at most %d were on their way at a kill", n, kills*concurrency)
 	}
 	t.Logf("%d requests for %d answers, %d on their way at %d kills", teacher.Requests(), requests, lost, kills)
 

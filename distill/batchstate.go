@@ -59,14 +59,6 @@ type batchRow struct {
 	created                int64
 }
 
-// name is what people call the batch.
-func (b batchRow) name() string {
-	if b.batch != "" {
-		return b.batch
-	}
-	return b.token
-}
-
 // A batchRequest is one request of a batch.
 type batchRequest struct {
 	line      int

@@ -280,8 +280,8 @@ func (f *fetched) keep(t *trip, r reply, of batchRequest) error {
 	if err := a.store.put(e); err != nil {
 		return err
 	}
-	cost := paid(&r, t.request)
-	cost.Requests, cost.Asked = 1, int64(n)
+	cost := paid(&r, t.request, n)
+	cost.Requests = 1
 	if err := a.tally.came(cost); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type asker struct {
 	tally    tally
 	clock    clock
 	draw     func() float64
+	batch    *batcher     // nil where requests are sent one by one
 	many     atomic.Int32 // what is known of n: unknownN, honoursN or ignoresN
 	noted    atomic.Int32 // what the store knows of it, see factn.go
 }

@@ -12,6 +12,7 @@ import (
 type wireChoice struct {
 	Index        *int            `json:"index"`
 	Message      json.RawMessage `json:"message"`
+	Text         *string         `json:"text"` // of /completions, in place of the message
 	LogProbs     json.RawMessage `json:"logprobs"`
 	FinishReason *string         `json:"finish_reason"`
 	Error        json.RawMessage `json:"error"`
@@ -55,9 +56,23 @@ func (c wireChoice) broken() *apiError {
 	return nil
 }
 
+// reason is the finish reason: "" where there is none.
+func (c wireChoice) reason() string {
+	switch {
+	case c.FinishReason == nil:
+		return ""
+	case truncatedReasons[*c.FinishReason]:
+		return "length"
+	}
+	return *c.FinishReason
+}
+
 // answer reads the choice's message; it says no where there is none.
 func (c wireChoice) answer() (Answer, bool) {
 	var m wireMessage
+	if c.Text != nil && !isValue(c.Message) {
+		return Answer{Content: *c.Text, FinishReason: c.reason()}, true
+	}
 	if !isValue(c.Message) || json.Unmarshal(c.Message, &m) != nil {
 		return Answer{}, false
 	}
@@ -73,12 +88,7 @@ func (c wireChoice) answer() (Answer, bool) {
 	if a.Content == "" {
 		a.Content = a.Refusal
 	}
-	if c.FinishReason != nil {
-		a.FinishReason = *c.FinishReason
-		if truncatedReasons[a.FinishReason] {
-			a.FinishReason = "length"
-		}
-	}
+	a.FinishReason = c.reason()
 	if isValue(c.LogProbs) {
 		a.LogProbs = readLogProbs(c.LogProbs)
 	}

@@ -1,9 +1,9 @@
 // Package distill asks a teacher: prompts in, K candidates to each out.
 //
 // The parts, from the outside in: distill.go is the stage; target.go and budget.go say how far it goes; ask.go and
-// adaptive.go decide what to ask next; endpoint.go sends it;
-// failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; prompts.go
-// reads the prompts.
+// adaptive.go decide what to ask next; endpoint.go sends it, or batch.go gathers it for the Batch API;
+// failure.go says what went wrong and patience.go what to do about it; store.go keeps every answer for ever; package
+// prompts reads the prompts.
 package distill
 
 import (
@@ -142,6 +142,9 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	if err := a.recallN(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	if o.Mode == ModeBatch {
+		a.batch = newBatcher(a, lanes[0].endpoint)
+	}
 	d.asker = a
 	return a, nil
 }
@@ -232,6 +235,9 @@ func (d *Distill) Close() error {
 	a := d.asker
 	d.asker = nil
 	a.pool.idle()
+	if a.batch != nil {
+		a.batch.api.Close()
+	}
 	return errors.Join(a.tally.close(), a.store.Close())
 }
 
@@ -260,6 +266,11 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	d.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if a.batch != nil {
+		if err := a.batch.fill(ctx, queriesOf(&a.opts, prompts)); err != nil {
+			return err
+		}
 	}
 	if line == nil && a.opts.Target.Accepted > 0 {
 		return stillhouse.Invalidf("a target follows the order of the prompts, and nobody told it: call Restart and Shard, as stillhouse.Run does")

@@ -36,16 +36,7 @@ type endpoint struct {
 func newEndpoint(o *EndpointOptions, key string, timeout time.Duration) *endpoint {
 	config := openai.DefaultConfig(key)
 	config.BaseURL = strings.TrimRight(o.Endpoint, "/")
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment, // never for loopback
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          o.Concurrency,
-		MaxIdleConnsPerHost:   o.Concurrency,
-		IdleConnTimeout:       90 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
+	transport := newTransport(o.Concurrency)
 	config.HTTPClient = &http.Client{
 		Transport: recorder{transport},
 		// A redirect would turn the request into one without a body, or carry the key elsewhere.
@@ -63,8 +54,23 @@ func (e *endpoint) keyName() string {
 	return "the variable " + e.keyEnv + " (distill.api_key_env)"
 }
 
+// newTransport keeps so many idle connections.
+func newTransport(idle int) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment, // never for loopback
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          idle,
+		MaxIdleConnsPerHost:   idle,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
 // A trip is one request and what came for it.
 type trip struct {
+	path    string // in place of /chat/completions
 	request []byte
 	status  int
 	header  http.Header
@@ -76,7 +82,12 @@ type trip struct {
 // send makes one request. It goes on for a while after ctx is cancelled, since an answer that arrives is paid for. The
 // error is a [failure], or that of ctx when the run ended first.
 func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) {
-	t := &trip{request: body}
+	return e.sendTo(ctx, "", body)
+}
+
+// sendTo is send to another path than that of chats, where it names one.
+func (e *endpoint) sendTo(ctx context.Context, path string, body []byte) (*trip, reply, error) {
+	t := &trip{path: path, request: body}
 	sent, silence, cancel := limitSilence(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
 	t.silence = silence
@@ -123,6 +134,9 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = req.Body.Close()
 	}
 	req = req.Clone(req.Context())
+	if t.path != "" {
+		req.URL.Path = strings.TrimSuffix(req.URL.Path, "/chat/completions") + t.path
+	}
 	inject(req.Context(), req.Header)
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
 	req.Body, _ = req.GetBody()

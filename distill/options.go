@@ -31,6 +31,8 @@ type Options struct {
 	MaxRetries  *int           `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass; refusals for reasons of rate (429) do not count."`
 	GiveUpAfter time.Duration  `yaml:"give_up_after" json:"give_up_after" doc:"How long an endpoint may refuse everything before the run ends, with all answers kept."`
 	Store       string         `yaml:"store" json:"store" doc:"The response store's file; by default stillhouse/responses.db in the user's cache directory."`
+	Mode        string         `yaml:"mode" json:"mode" doc:"online asks one request after another; batch gathers them for the endpoint's Batch API, where it has one: answers come within a day, at half the price at most providers."`
+	Batch       BatchOptions   `yaml:"batch" json:"batch" doc:"How batches are made, where mode is batch."`
 
 	Endpoints []EndpointOptions `yaml:"endpoints" json:"endpoints" doc:"More endpoints that serve the same model, or more keys of the same one: they share the work in proportion to what each takes, and the answers are stored under one identity."`
 	Limits    LimitsOptions     `yaml:"limits" json:"limits" doc:"What the endpoint's provider allows, where that is known. What it says itself, by headers and refusals, is obeyed in any case."`
@@ -73,6 +75,10 @@ func (o *Options) EnsureDefaults() {
 		o.GiveUpAfter = 10 * time.Minute
 	}
 	o.AnswerOptions.ensureDefaults()
+	if o.Mode == "" {
+		o.Mode = ModeOnline
+	}
+	o.Batch.EnsureDefaults()
 	if o.APIKeyEnv == nil {
 		name := defaultKeyEnv
 		if local(o.Endpoint) || o.Endpoint == Embedded {
@@ -109,6 +115,14 @@ func (o *Options) Validate() error {
 		return options.Wrongf("max_retries", "is %d: it must be 0 or more", *o.MaxRetries)
 	case o.GiveUpAfter < 0:
 		return options.Wrongf("give_up_after", "is %v: it must be a positive duration such as 10m", o.GiveUpAfter)
+	case o.Mode != "" && o.Mode != ModeOnline && o.Mode != ModeBatch:
+		return options.Wrongf("mode", "is %q: it must be %s or %s", o.Mode, ModeOnline, ModeBatch)
+	}
+	if err := options.Under("batch", o.Batch.Validate()); err != nil {
+		return err
+	}
+	if o.Mode == ModeBatch && o.Target.Accepted > 0 {
+		return options.Wrongf("target", "cannot be where mode is batch, whose requests are all made before the first answer comes: take it out, and bound the run by prompts.limit or distill.budget")
 	}
 	for _, validate := range []func() error{o.Samples.validate, o.Budget.validate, o.Prices.validate, o.validateLanes, o.validateMetrics,
 		o.AnswerOptions.validate, o.validateSystems, o.validateStructure} {

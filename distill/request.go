@@ -34,6 +34,8 @@ type query struct {
 	maxTokens int
 	stream    map[string]any // what a request has more where the answer is streamed; it is not part of the key
 	keys      []Key          // by sample
+	path      string         // where it is sent, in place of /chat/completions
+	online    bool           // it is sent by itself, also where mode is batch
 }
 
 // A variant is the request without the sample's own part.
@@ -45,7 +47,10 @@ type variant struct {
 
 // newQuery makes the query of a prompt. Options must have their defaults.
 func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
-	q := &query{prompt: p, limitName: "max_tokens", maxTokens: o.MaxTokens, stream: o.streamFields()}
+	q := &query{prompt: p, limitName: "max_tokens", maxTokens: o.MaxTokens}
+	if o.Mode != ModeBatch {
+		q.stream = o.streamFields()
+	}
 	shared, err := o.fields(p)
 	if err != nil {
 		return nil, err
@@ -68,7 +73,7 @@ func newQuery(o *Options, p stillhouse.Prompt) (*query, error) {
 	if strings.HasPrefix(o.teacher(), "api.openai.com") { // where max_tokens is refused by newer models
 		q.limitName = "max_completion_tokens"
 	}
-	return q, q.addKeys(o)
+	return q, q.addKeys(o, 0, o.Samples.Max)
 }
 
 // fields are the parts of a request that are the same for all samples of a prompt.
@@ -91,8 +96,8 @@ func (o *Options) fields(p stillhouse.Prompt) (map[string]any, error) {
 	return fields, o.addStructure(fields)
 }
 
-// addKeys hashes the canonical request of each variant once up to the sample's own part.
-func (q *query) addKeys(o *Options) error {
+// addKeys hashes the canonical request of each variant once up to the sample's own part, for n samples from the first on.
+func (q *query) addKeys(o *Options, first, n int) error {
 	shared := make([][]byte, len(q.variants))
 	for i, v := range q.variants {
 		var err error
@@ -100,10 +105,10 @@ func (q *query) addKeys(o *Options) error {
 			return err
 		}
 	}
-	q.keys = make([]Key, o.Samples.Max)
+	q.keys = make([]Key, n)
 	for i := range q.keys {
-		own := map[string]any{"sample": i}
-		if seed, ok := q.seed(i); ok {
+		own := map[string]any{"sample": first + i}
+		if seed, ok := q.seed(first + i); ok {
 			own["seed"] = seed
 		}
 		tail, err := marshal(own)
@@ -111,7 +116,7 @@ func (q *query) addKeys(o *Options) error {
 			return err
 		}
 		h := sha256.New()
-		h.Write(shared[q.variantOf(i)])
+		h.Write(shared[q.variantOf(first+i)])
 		h.Write(tail)
 		h.Sum(q.keys[i][:0])
 	}

@@ -12,6 +12,9 @@ import (
 // most n neighbours, as often as it takes. It returns the samples that still have no answer: fewer than there were,
 // unless there is a failure.
 func (a *asker) request(ctx context.Context, q *query, samples []int, n int, out []outcome) (left []int, f *failure, err error) {
+	if a.batch != nil && !q.online {
+		return a.batch.request(ctx, q, samples, out)
+	}
 	var since time.Time // of the first refusal for reasons of rate
 	t := ticket{key: q.keys[0]}
 	for try, rateTry := 0, 0; ; t.again = true {
@@ -120,7 +123,7 @@ func (a *asker) attempt(ctx context.Context, q *query, samples []int, n int, out
 		return left, s, err
 	}
 	traced, end := a.spans.request(ctx, pass.lane.endpoint, q, asked[0], len(asked))
-	trip, r, err := pass.lane.endpoint.send(traced, body)
+	trip, r, err := pass.lane.endpoint.sendTo(traced, q.path, body)
 	end(trip, &r, err)
 	if failed, ok := err.(*failure); ok {
 		failed.n = len(asked)

@@ -55,6 +55,9 @@ var migrations = []migration{
 		sum     INTEGER NOT NULL,
 		PRIMARY KEY (teacher, name)
 	) WITHOUT ROWID;`, fillSums},
+
+	// Which requests are on their way by the Batch API.
+	{batchSchema, nil},
 }
 
 // fillSums gives the rows of a store of version 1 what is new in version 2.

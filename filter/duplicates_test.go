@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stillhouse"
+	"stillhouse/internal/minhash"
 )
 
 func TestExact(t *testing.T) {
@@ -122,10 +123,10 @@ func TestMinHashExact(t *testing.T) {
 	dropped, missed := 0, 0
 	for i, r := range rows {
 		words, _ := split(r.Prompt)
-		s := shingles(words, 3)
+		s := minhash.Shingles(words, 3)
 		best := 0.0
 		for _, k := range kept {
-			best = max(best, jaccard(k, s))
+			best = max(best, minhash.Jaccard(k, s))
 		}
 		switch {
 		case got[i] != "":
@@ -141,11 +142,4 @@ func TestMinHashExact(t *testing.T) {
 	}
 	require.Greater(t, dropped, 100)
 	require.Zero(t, missed)
-}
-
-func TestBands(t *testing.T) {
-	for threshold, want := range map[float64][2]int{0.8: {25, 5}, 0.5: {64, 2}, 0.1: {128, 1}, 1: {1, 128}} {
-		n, rows := bands(threshold, 128)
-		require.Equal(t, want, [2]int{n, rows}, "threshold %v", threshold)
-	}
 }

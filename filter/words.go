@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"stillhouse"
+	"stillhouse/internal/minhash"
 )
 
 // split cuts the messages of a prompt, except a system message, into words, normalised as [normal] does, and hashes
@@ -13,13 +14,10 @@ import (
 // spaces, each character. figures is a hash of the numbers, also those in words, and the signs, in their order.
 func split(messages []stillhouse.Message) (words []uint64, figures uint64) {
 	add := func(word string, figure bool) {
-		h := uint64(14695981039346656037) // FNV-1a
-		for i := range len(word) {
-			h = (h ^ uint64(word[i])) * 1099511628211
-		}
-		words = append(words, mix(h))
+		h := minhash.Hash(word)
+		words = append(words, h)
 		if figure {
-			figures = mix(figures ^ h)
+			figures = minhash.Mix(figures ^ h)
 		}
 	}
 	for _, m := range messages {

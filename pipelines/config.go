@@ -23,13 +23,13 @@ import (
 
 // Config is a run's config file.
 type Config struct {
-	Name    string                 `yaml:"name" doc:"The run's name: it lies in runs/NAME. By default the config file's name."`
-	Prompts distill.PromptsOptions `yaml:"prompts" doc:"Where the prompts come from."`
-	Distill distill.Options        `yaml:"distill" doc:"The teacher, and how it is asked."`
-	Curate  curate.Config          `yaml:"curate" doc:"How candidates are scored, and which are kept."`
-	Filter  []filter.RuleEntry     `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
-	Train   *train.Options         `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
-	Eval    *EvalOptions           `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
+	Name    string             `yaml:"name" doc:"The run's name: it lies in runs/NAME. By default the config file's name."`
+	Prompts PromptsOptions     `yaml:"prompts" doc:"Where the prompts come from."`
+	Distill distill.Options    `yaml:"distill" doc:"The teacher, and how it is asked."`
+	Curate  curate.Config      `yaml:"curate" doc:"How candidates are scored, and which are kept."`
+	Filter  []filter.RuleEntry `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
+	Train   *train.Options     `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
+	Eval    *EvalOptions       `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
 }
 
 // TrainingConfig is the config file of training alone.

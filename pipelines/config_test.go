@@ -12,6 +12,8 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/distill/grow"
+	"stillhouse/distill/prompts"
 	"stillhouse/internal/options"
 	"stillhouse/train"
 )
@@ -78,7 +80,7 @@ func TestWrongConfig(t *testing.T) {
 		{"top", "name: try", "nmae: try", `line 1: nmae: is not a key: did you mean "name"?`},
 		{"top, like none", "name: try", "colour: red", `line 1: colour: is not a key: what can stand here: curate, distill, eval, filter, name, prompts, train`},
 		{"in prompts", "path: rows", "pth: rows", `line 3: prompts.pth: is not a key: did you mean "path"?`},
-		{"in distill", "model: m", "modle: m", `line 7: distill.modle: is not a key: did you mean "model"?`},
+		{"in distill", "model: m", "modell: m", `line 7: distill.modell: is not a key: did you mean "model"?`},
 		{"in curate", "  select:", "  slect:", `line 14: curate.slect: is not a key: did you mean "select"?`},
 		{"in select", "best: 1", "bets: 1", `line 15: curate.select.bets: is not a key: did you mean "best"?`},
 		{"in a reward, shared", "weight: 1\n", "wieght: 1\n", `line 12: curate.rewards[0].math.wieght: is not a key: did you mean "weight"?`},
@@ -91,7 +93,7 @@ func TestWrongConfig(t *testing.T) {
 		{"in data", "learning_rate: 1e-3", "data: {pth: x}", `line 21: train.data.pth: is not a key: did you mean "path"?`},
 		{"in eval", "arms:", "armz:", `line 25: eval.armz: is not a key: did you mean "arms"?`},
 		{"in eval, of prompts", "path: test", "pth: test", `line 23: eval.pth: is not a key: did you mean "path"?`},
-		{"several", "model: m\n  samples: 4", "modle: m\n  samples: many", "line 7: distill.modle: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not \"many\""},
+		{"several", "model: m\n  samples: 4", "modell: m\n  samples: many", "line 7: distill.modell: is not a key: did you mean \"model\"?\nline 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not \"many\""},
 
 		// Values of the wrong type.
 		{"text for a number", "samples: 4", "samples: many", `line 8: distill.samples: wants a whole number, or {min: 2, max: 16, enough: 1}, not "many"`},
@@ -129,6 +131,21 @@ func TestWrongConfig(t *testing.T) {
 		{"name", "name: try", "name: ../try", `line 1: name: is "../try", which cannot name a folder: use letters, digits, dots, dashes and underscores`},
 		{"prompts", "reference: answer\ndistill", "limit: -1\ndistill", `line 4: prompts.limit: is -1: it must be a positive number, or 0 for all`},
 		{"a choice", "reference: answer\ndistill", "on_bad_row: stop\ndistill", `line 4: prompts.on_bad_row: is "stop": it must be error or skip`},
+		{"a sample", "reference: answer\ndistill", "sample: -1\ndistill", `line 4: prompts.sample: is -1: it must be a positive number, or 0 for all`},
+		{"a template beside a column", "reference: answer\ndistill", "template: x\n  prompt: q\ndistill", `line 4: prompts.template: cannot be beside prompt, which names the column of a whole prompt: take one of them out`},
+		{"a template's role", "reference: answer\ndistill", "template:\n    usr: x\ndistill", `line 5: prompts.template.usr: is not a role: did you mean "user"?`},
+		{"a template's list", "reference: answer\ndistill", "template:\n  - role: user\n    contents: x\ndistill", `line 6: prompts.template[0].contents: is not a key: did you mean "content"?`},
+		{"a template's syntax", "reference: answer\ndistill", "template:\n  - {role: system, content: x}\n  - {role: user, content: '{{ q'}\ndistill", `line 6: prompts.template[1]: of the user is no Jinja template: line 1: the template ends within a tag: }} is missing`},
+		{"a template that ends with an answer", "reference: answer\ndistill", "template: {user: x, assistant: y}\ndistill", `line 4: prompts.template: ends with the assistant's message, which only few-shot examples have: end with the user's, or add few_shot`},
+		{"few_shot", "reference: answer\ndistill", "few_shot: {count: 0,\n    pool: 1}\ndistill", `line 5: prompts.few_shot.pool: is 1: it must be more than count (3), and at most 1000000`},
+		{"few_shot's answer", "reference: answer\ndistill", "few_shot: {}\ndistill", `line 4: prompts.few_shot.answer: is missing: name the column of the examples' answers, or give the template a last message of the assistant`},
+		{"a path", "path: rows.jsonl", "path: 'hf://x'", `line 3: prompts.path: is "hf://x": a dataset is named as hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB`},
+		{"paths", "path: rows.jsonl", "path: [a, '[']", `line 3: prompts.path[1]: is "[", which is no glob: a bracket or a brace is not closed`},
+		{"growth's target", "reference: answer\ndistill", "grow: {}\ndistill", `line 4: prompts.grow.target: is 0: say how many prompts to grow, such as target: 1000`},
+		{"growth's method", "reference: answer\ndistill", "grow: {target: 5,\n    method: evolve}\ndistill", `line 5: prompts.grow.method: is "evolve": it must be self-instruct or magpie`},
+		{"growth of nothing", "  path: rows.jsonl\n", "  grow: {target: 5}\n", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
+		{"mode", "samples: 4", "mode: bulk", `line 8: distill.mode: is "bulk": it must be online or batch`},
+		{"batches", "samples: 4", "batch: {max_requests: -4}", `line 8: distill.batch.max_requests: is -4: it must be 1 to 10000000`},
 		{"distill", "samples: 4", "samples: -1", `line 8: distill.samples: is -1: it must be 1 to 1024`},
 		{"distill, zero", "samples: 4", "samples: 0", `line 8: distill.samples: is 0: it must be 1 or more`},
 		{"endpoint", "http://127", "ftp://127", `line 6: distill.endpoint: is not an http or https URL: give one such as http://127.0.0.1:8000/v1, or "embedded"`},
@@ -153,11 +170,11 @@ func TestWrongConfig(t *testing.T) {
 		{"eval without train", "train:\n  student: tiny\n  learning_rate: 1e-3\n", "", `line 19: eval: has no student to ask: add train, or take eval out`},
 
 		// What is missing.
-		{"prompts' path", "  path: rows.jsonl\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file`},
+		{"prompts' path", "  path: rows.jsonl\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"the section distill", "distill:\n  endpoint: http://127.0.0.1:9/v1\n  model: m\n  samples: 4\n", "", `line 1: distill.endpoint: is missing: give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, or "embedded"`},
-		{"prompts with nothing in it", "  path: rows.jsonl\n  reference: answer\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file`},
+		{"prompts with nothing in it", "  path: rows.jsonl\n  reference: answer\n", "", `line 2: prompts.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"train with nothing in it", "  student: tiny\n  learning_rate: 1e-3\n", "", `line 19: train.student: is missing: name the model to train, a directory or a name on the Hub`},
-		{"eval with nothing in it", "  path: test.jsonl\n  reference: answer\n  arms: [curated, base]\n", "", `line 22: eval.path: is missing: name a JSONL or Parquet file`},
+		{"eval with nothing in it", "  path: test.jsonl\n  reference: answer\n  arms: [curated, base]\n", "", `line 22: eval.path: is missing: name a JSONL or Parquet file, or a dataset of the Hub as hf://datasets/OWNER/NAME`},
 		{"eval's reference", "  path: test.jsonl\n  reference: answer", "  path: test.jsonl", `line 22: eval.reference: is missing: name the column with the right answers`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -215,6 +232,9 @@ func TestEvalFileNamesItsSection(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	const least = "prompts: {path: p.jsonl, reference: a}\ndistill: {endpoint: embedded, model: m}\ncurate: {rewards: [math]}\n"
 	for name, text := range map[string]string{
+		"with a template": strings.Replace(least, "path: p.jsonl", "path: [a/*.parquet, 'hf://datasets/o/n/c/s'], template: {system: S, user: 'U {{ q }}', assistant: '{{ a }}'}, few_shot: {count: 2}, sample: 9, shuffle: true", 1),
+		"with growth":     strings.Replace(least, "reference: a", "reference: a, grow: {target: 9, near: minhash, forbidden: []}", 1),
+		"of nothing":      strings.Replace(least, "path: p.jsonl, reference: a", "grow: {method: magpie, target: 9, via: chat, system: S}", 1),
 		"with an adapter": least + "train: {student: m, peft: }\n", "with adapters": least + "train: {student: m, init_adapter: a, peft: {use_dora: true, target_modules: [q_proj], layers_to_transform: [0, 1]}}\n",
 		"least": least, "with train": least + "train: {student: m}\n", "with empty lists": least + "filter: []\ntrain: {student: m, questions: []}\neval: {path: p, reference: a, arms: [], meta: []}\n",
 		"whole": wellFormed,
@@ -243,7 +263,8 @@ func TestConfigRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	c, err := Load(writeConfig(t, strings.Replace(wellFormed, "learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}", 1)))
+	c, err := Load(writeConfig(t, strings.NewReplacer("learning_rate: 1e-3", "learning_rate: 1e-3\n  peft: {}",
+		"reference: answer\ndistill", "reference: answer\n  few_shot: {}\n  grow: {target: 1}\ndistill", "reference: answer\n  arms", "reference: answer\n  few_shot: {}\n  arms").Replace(wellFormed)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +272,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{}}
+	full := &Config{Train: &train.Options{PEFT: &train.PEFT{}}, Eval: &EvalOptions{Rows: prompts.Rows{FewShot: &prompts.FewShot{}}}}
+	full.Prompts.FewShot, full.Prompts.Grow = &prompts.FewShot{}, &grow.Options{}
 	full.EnsureDefaults()
 	said := []string{"distill.api_key_env", "distill.concurrency", "distill.samples", "distill.samples.min", "distill.samples.enough", "train.learning_rate"} // by the config, or by its endpoint
 	for _, e := range options.Describe(full) {

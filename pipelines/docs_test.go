@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"stillhouse/curate"
+	"stillhouse/distill/grow"
+	"stillhouse/distill/prompts"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
 	"stillhouse/train"
@@ -39,6 +41,7 @@ func TestConfigPage(t *testing.T) {
 func configDoc() string {
 	var c Config
 	c.Train, c.Eval = &train.Options{PEFT: &train.PEFT{}}, &EvalOptions{}
+	c.Prompts.FewShot, c.Eval.FewShot, c.Prompts.Grow = &prompts.FewShot{}, &prompts.FewShot{}, &grow.Options{}
 	c.EnsureDefaults()
 	reward := curate.RewardEntry{}
 	reward.EnsureDefaults()

@@ -11,7 +11,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
-	"stillhouse/distill"
+	"stillhouse/distill/prompts"
 	"stillhouse/internal/accuracy"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rundir"
@@ -29,7 +29,7 @@ var allArms = []string{curatedArm, uncuratedArm, baseArm}
 
 // EvalOptions say which held-out problems the students are asked, and how.
 type EvalOptions struct {
-	distill.PromptsOptions `yaml:",inline"`
+	prompts.Rows `yaml:",inline"`
 
 	Reward      string   `yaml:"reward" json:"reward" doc:"The reward that says whether an answer is right."`
 	Samples     int      `yaml:"samples" json:"samples" doc:"Answers drawn for each problem, beside the greedy one."`
@@ -43,7 +43,7 @@ type EvalOptions struct {
 // EnsureDefaults fills in every default.
 func (o *EvalOptions) EnsureDefaults() {
 	o.Section = "eval"
-	o.PromptsOptions.EnsureDefaults()
+	o.Rows.EnsureDefaults()
 	if o.Reward == "" {
 		o.Reward = "math"
 	}
@@ -67,7 +67,7 @@ func (o *EvalOptions) EnsureDefaults() {
 
 // Validate names the first key whose value cannot be.
 func (o *EvalOptions) Validate() error {
-	if err := o.PromptsOptions.Validate(); err != nil {
+	if err := o.Rows.Validate(); err != nil {
 		return err
 	}
 	if o.Reference == "" {

@@ -6,12 +6,14 @@ import (
 	"io"
 
 	"stillhouse/distill"
+	"stillhouse/distill/prompts"
 )
 
 // A Plan is what a run would do at most: how much of it is asked and trained depends on what the teacher says.
 type Plan struct {
 	Run       string `json:"run"`
 	Prompts   int    `json:"prompts"`
+	Grown     int    `json:"grown_prompts_max,omitempty"` // of these, when growth reaches its target
 	Skipped   int64  `json:"skipped_prompts"`
 	Endpoint  string `json:"endpoint"`
 	Model     string `json:"model"`
@@ -34,28 +36,34 @@ func MakePlan(ctx context.Context, c *Config, o PlanOptions) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
-	prompts, err := distill.ReadPrompts(ctx, c.Prompts)
+	forecast, read, err := c.forecast(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Run: c.Name, Prompts: len(prompts.Rows), Skipped: count(prompts.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
-		Samples: c.Distill.Samples.Max, Answers: len(prompts.Rows) * c.Distill.Samples.Max}
-	p.Tokens, p.options = p.Answers*c.Distill.MaxTokens, c.Distill
-	if p.Distill, err = c.forecast(ctx, prompts.Rows); err != nil {
-		return nil, err
+	n := int(read.Account.Kept)
+	grown := 0
+	if g := c.Prompts.Grow; g != nil {
+		if grown = g.Target; !*g.KeepSeeds {
+			n = 0
+		}
+		n += grown
 	}
-	if p.Training, err = c.planArms(ctx, prompts.Rows, min(c.Curate.Select.Best, p.Samples), o.Runs); err != nil {
+	p := &Plan{Run: c.Name, Prompts: n, Grown: grown, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
+		Samples: c.Distill.Samples.Max, Answers: n * c.Distill.Samples.Max}
+	p.Tokens, p.options, p.Distill = p.Answers*c.Distill.MaxTokens, c.Distill, forecast
+	if p.Training, err = c.planArms(ctx, n, min(c.Curate.Select.Best, p.Samples), o.Runs); err != nil {
 		return nil, err
 	}
 	if t := p.Training; t != nil {
 		p.Student, p.Updates = c.Train.Student, t.Each.Updates
 	}
 	if e := c.Eval; e != nil {
-		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
+		problems, err := prompts.Scan(ctx, prompts.Options{Rows: e.Rows}, prompts.Sink{})
 		if err != nil {
 			return nil, err
 		}
-		p.Problems, p.EvalAsked = len(problems.Rows), len(problems.Rows)*(e.Samples+1)*len(e.Arms)
+		p.Problems = int(problems.Account.Kept)
+		p.EvalAsked = p.Problems * (e.Samples + 1) * len(e.Arms)
 	}
 	return p, nil
 }
@@ -63,6 +71,9 @@ func MakePlan(ctx context.Context, c *Config, o PlanOptions) (*Plan, error) {
 // WriteText writes a plan for people.
 func (p *Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d prompts", p.Run, p.Prompts)
+	if p.Grown > 0 {
+		fmt.Fprintf(w, " (%d of them to be grown)", p.Grown)
+	}
 	if p.Skipped > 0 {
 		fmt.Fprintf(w, " (%d rows skipped)", p.Skipped)
 	}

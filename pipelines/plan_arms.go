@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"stillhouse"
+	"stillhouse/distill/prompts"
 	"stillhouse/train"
 )
 
@@ -21,9 +22,10 @@ type ArmsPlan struct {
 	Seconds float64        `json:"seconds"` // of all arms
 }
 
-// planArms plans the trainings of a run; nil when it trains nothing.
-func (c *Config) planArms(ctx context.Context, prompts []stillhouse.Prompt, rows int, runs string) (*ArmsPlan, error) {
-	if c.Train == nil || len(prompts) == 0 {
+// planArms plans the trainings of a run of n prompts, each with so many rows; nil when it trains nothing. Prompts that are
+// yet to be grown are taken to be like those that there are.
+func (c *Config) planArms(ctx context.Context, n, rows int, runs string) (*ArmsPlan, error) {
+	if c.Train == nil || n == 0 {
 		return nil, nil
 	}
 	p := &ArmsPlan{Arms: []string{curatedArm}}
@@ -31,16 +33,25 @@ func (c *Config) planArms(ctx context.Context, prompts []stillhouse.Prompt, rows
 		p.Arms = append(p.Arms, uncuratedArm)
 	}
 	o := train.PlanOptions{Dir: filepath.Join(runs, c.Name, "student"), Answers: rows, Answer: c.Distill.MaxTokens}
-	for _, prompt := range prompts {
+	if _, err := c.scan(ctx, prompts.Sink{Prompt: func(prompt stillhouse.Prompt) error {
 		row := train.Row{Name: fmt.Sprintf("prompt %q", prompt.ID)}
 		var err error
 		if row.Prompt, err = json.Marshal(prompt.Prompt); err != nil {
-			return nil, err
+			return err
 		}
 		if prompt.Tools != nil {
 			row.Tools = json.RawMessage(*prompt.Tools)
 		}
 		o.Prompts = append(o.Prompts, row)
+		return nil
+	}}); err != nil {
+		return nil, err
+	}
+	for there := len(o.Prompts); there > 0 && len(o.Prompts) < n; {
+		o.Prompts = append(o.Prompts, o.Prompts[len(o.Prompts)%there])
+	}
+	if o.Prompts = o.Prompts[:min(n, len(o.Prompts))]; len(o.Prompts) == 0 {
+		return nil, nil
 	}
 	var err error
 	if p.Each, err = train.PlanTraining(ctx, *c.Train, o); err != nil {

@@ -7,36 +7,44 @@ import (
 
 	"stillhouse"
 	"stillhouse/distill"
+	"stillhouse/distill/prompts"
 )
 
-// forecast says what asking the teacher would take. Nobody but the response store is asked.
-func (c *Config) forecast(ctx context.Context, prompts []stillhouse.Prompt) (distill.Forecast, error) {
+// forecast reads the prompts and says what asking the teacher for their answers would take; of grown ones, which are not
+// there yet, it says nothing. Nobody but the response store is asked.
+func (c *Config) forecast(ctx context.Context) (f distill.Forecast, read prompts.Summary, err error) {
 	o := c.Distill
 	if o.Endpoint == distill.Embedded { // whose answers are stored by what it is, not by its address
 		m, err := loadWeights(ctx, embedded(o.Model))
 		if err != nil {
-			return distill.Forecast{}, fmt.Errorf("distill.model: %w", err)
+			return f, read, fmt.Errorf("distill.model: %w", err)
 		}
 		defer m.Close()
 		if o.Identity, err = fingerprint(m.dir, m.adapter); err != nil {
-			return distill.Forecast{}, err
+			return f, read, err
 		}
 	}
 	judge, err := c.Curate.Acceptor()
 	if err != nil {
-		return distill.Forecast{}, err
+		return f, read, err
 	}
-	f, err := distill.NewForecaster(ctx, o, judge)
+	sum, err := distill.NewForecaster(ctx, o, judge)
 	if err != nil {
-		return distill.Forecast{}, err
+		return f, read, err
 	}
-	defer f.Close()
-	for _, p := range prompts {
-		if err := f.Add(ctx, p); err != nil {
-			return distill.Forecast{}, err
+	defer sum.Close()
+	asked := c.Prompts.Grow == nil || *c.Prompts.Grow.KeepSeeds
+	read, err = c.scan(ctx, prompts.Sink{Prompt: func(p stillhouse.Prompt) error {
+		if !asked {
+			return nil
 		}
+		return sum.Add(ctx, p)
+	}})
+	if err != nil {
+		return f, read, err
 	}
-	return f.Forecast(ctx)
+	f, err = sum.Forecast(ctx)
+	return f, read, err
 }
 
 // writeForecast writes what asking would take for people.

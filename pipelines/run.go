@@ -8,10 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
-
 	"stillhouse"
 	"stillhouse/distill"
 	"stillhouse/filter"
@@ -30,7 +26,7 @@ type RunOptions struct {
 }
 
 // free are the keys that may differ when a run goes on: they don't change what comes out.
-var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env",
+var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env", "distill.mode", "distill.batch",
 	"train.save_strategy", "train.save_steps", "train.save_total_limit", "train.resume_from_checkpoint", "train.max_grad_norm_spike",
 	"distill.target", "distill.budget", "distill.prices", "distill.metrics_address", "distill.metrics_allow_remote",
 	"train.report_to", "train.logging_dir", "train.metrics_address", "train.metrics_allow_remote"}
@@ -109,6 +105,9 @@ func (c *Config) Check(ctx context.Context) error {
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
 		return err
 	}
+	if err := c.checkGrowth(score); err != nil {
+		return err
+	}
 	if c.Prompts.Reference == "" {
 		if names := score.NeedsReference(); len(names) > 0 {
 			return options.Wrongf("prompts.reference", "is missing: reward %q compares with it: name the column of the right answers", names[0])
@@ -119,13 +118,8 @@ func (c *Config) Check(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := distill.ReadPrompts(ctx, c.Prompts); err != nil {
+	if err := c.checkPrompts(ctx); err != nil {
 		return err
-	}
-	if c.Eval != nil {
-		if _, err := distill.ReadPrompts(ctx, c.Eval.PromptsOptions); err != nil {
-			return err
-		}
 	}
 	if c.Train == nil {
 		return nil
@@ -138,90 +132,6 @@ func (c *Config) Check(ctx context.Context) error {
 		return err
 	}
 	return s.Tokenizer.Close()
-}
-
-// shardPrompts is the number of prompts a shard. It is part of the run's format: a resumed run cuts as it did before.
-const shardPrompts = 256
-
-func (r *run) prompts(ctx context.Context) error {
-	if err := r.writePrompts(ctx, "prompts", r.config.Prompts); err != nil {
-		return err
-	}
-	if r.config.Eval == nil {
-		return nil
-	}
-	return r.writePrompts(ctx, "evals/prompts", r.config.Eval.PromptsOptions)
-}
-
-// writePrompts lays down the prompts of a file as shards. A run that goes on must find the same prompts in it.
-func (r *run) writePrompts(ctx context.Context, name string, o distill.PromptsOptions) error {
-	read, err := distill.ReadPrompts(ctx, o)
-	if err != nil {
-		return err
-	}
-	sink := r.dir.Sink(name, name)
-	for i := 0; i == 0 || i*shardPrompts < len(read.Rows); i++ {
-		part := read.Rows[i*shardPrompts : min((i+1)*shardPrompts, len(read.Rows))]
-		shard := stillhouse.Shard{Kept: stillhouse.PromptBatch(memory.DefaultAllocator, part)}
-		shard.Account = stillhouse.Account{In: int64(len(part)), Kept: int64(len(part))}.Plus(stillhouse.Account{})
-		if i == 0 { // rows that could not be used are booked with the first shard
-			shard.Account = shard.Account.Plus(stillhouse.Account{In: int64(len(read.Bad)), Dropped: read.Account.Dropped})
-			shard.Dropped = badRows(name, read.Bad)
-		}
-		if err := r.putPrompts(ctx, sink, name, i, shard, o.Path); err != nil {
-			return err
-		}
-	}
-	r.ui.say("%-8s %d rows of %s%s", name, len(read.Rows), o.Path, lost(read.Account))
-	return nil
-}
-
-func (r *run) putPrompts(ctx context.Context, sink stillhouse.Sink, name string, i int, shard stillhouse.Shard, path string) error {
-	_, done, err := sink.Done(i)
-	if err != nil {
-		return err
-	}
-	if !done {
-		return sink.Write(ctx, i, shard)
-	}
-	src, err := r.dir.Source(name)
-	if err != nil {
-		return err
-	}
-	was, err := src.Read(ctx, i, memory.DefaultAllocator)
-	if err != nil {
-		return err
-	}
-	defer was.Release()
-	if !array.RecordEqual(was, shard.Kept) {
-		return stillhouse.Invalidf("%s is not what it was when run %s began: give the run another name, or begin again with --from prompts", path, r.dir.Path())
-	}
-	return nil
-}
-
-// badRows are the rows of a file that could not be used: where each stands is in its column source.
-func badRows(stage string, bad []distill.BadRow) arrow.RecordBatch {
-	if len(bad) == 0 {
-		return nil
-	}
-	b := array.NewRecordBuilder(memory.DefaultAllocator, stillhouse.DropSchema(stillhouse.PromptSchema))
-	defer b.Release()
-	for _, row := range bad {
-		values := map[string]string{"source": row.Place, "stage": stage, "reason": row.Reason, "detail": row.Detail}
-		for i, f := range b.Schema().Fields() {
-			switch field := b.Field(i).(type) {
-			case *array.StringBuilder:
-				if v, ok := values[f.Name]; ok || !f.Nullable {
-					field.Append(v)
-				} else {
-					field.AppendNull()
-				}
-			default:
-				field.AppendEmptyValue()
-			}
-		}
-	}
-	return b.NewRecordBatch()
 }
 
 // failed marks an error of a step whose input was right.

@@ -54,7 +54,7 @@ func planPage(began time.Time, of machine.Description, steps int, o bench.Object
 	var b strings.Builder
 	fmt.Fprintf(&b, "# What a plan says and what a training takes, %s\n\n", began.Format(time.DateOnly))
 	fmt.Fprintf(&b, "Made by `make bench-plan`. %s\n", bench.Machine(of, threads))
-	fmt.Fprintf(&b, "`stillhouse plan` right before `stillhouse train`, of the same config: SmolLM2-135M on GSM8K's rows, Qwen3-0.6B's shape with drawn weights on\n" +
+	fmt.Fprintf(&b, "`stillhouse plan` right before `stillhouse train`, of the same config: SmolLM2-135M on GSM8K's rows, Qwen3-0.6B's shape with drawn weights on\n"+
 		"rows of 512 tokens, %d updates; held is the most memory that the process had, taken is from its start to its end.\n\n", steps+1)
 	b.WriteString("| case | planned, MiB | held | planned / held | planned, s | taken | planned / taken |\n|---|---|---|---|---|---|---|\n")
 	for _, p := range pairs {

@@ -82,6 +82,9 @@ func TestSystem(t *testing.T) {
 	none, err := AddSystem("s", &ms, nil)
 	require.NoError(t, err)
 	assert.Nil(t, none)
+	turned, err := InsertTurns([]stillhouse.Message{{Role: "user", Content: "x"}, {Role: "assistant", Content: "y"}}, *with)
+	require.NoError(t, err)
+	assert.Equal(t, `[{"role":"system","content":"s & t"},{"role":"user","content":"x"},{"role":"assistant","content":"y"},{"role":"user","content":"a","name":"A"}]`, turned)
 	for _, bad := range []string{"", "7", "[]", "[7]", `["a"]`} {
 		_, err := FullWithSystem("s", bad)
 		require.Error(t, err, bad)

@@ -3,6 +3,7 @@ package conversation
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"stillhouse"
 )
@@ -53,4 +54,32 @@ func AddSystem(system string, ms *[]stillhouse.Message, full *string) (*string, 
 	}
 	s, err := FullWithSystem(system, *full)
 	return &s, err
+}
+
+// InsertTurns puts messages after the system prompts of messages that are JSON.
+func InsertTurns(turns []stillhouse.Message, full string) (string, error) {
+	var list []json.RawMessage
+	if err := json.Unmarshal([]byte(full), &list); err != nil {
+		return "", errors.New("the column prompt_messages is not a JSON list of messages")
+	}
+	n := 0
+	for n < len(list) {
+		var m struct {
+			Role string `json:"role"`
+		}
+		if json.Unmarshal(list[n], &m) != nil || !isSystem(m.Role) {
+			break
+		}
+		n++
+	}
+	all := slices.Clone(list[:n])
+	for _, turn := range turns {
+		b, err := marshal(turn)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, b)
+	}
+	b, err := marshal(append(all, list[n:]...))
+	return string(b), err
 }

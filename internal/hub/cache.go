@@ -64,9 +64,12 @@ func replace(path string, make func(temporary string) error) error {
 }
 
 // complete is an error that says what a model directory lacks: the configuration, or weights that its index names.
-func complete(dir string) error {
+func complete(dir string, weights bool) error {
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
 		return errors.New("config.json is missing")
+	}
+	if !weights {
+		return nil
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, indexName))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -37,7 +37,7 @@ func (r *repository) file(ctx context.Context, commit, name string) error {
 	if _, err := os.Stat(filepath.Join(r.snapshot(commit), filepath.FromSlash(name))); err == nil {
 		return nil
 	}
-	address := r.Endpoint + "/" + r.name + "/resolve/" + commit + "/" + (&url.URL{Path: name}).EscapedPath()
+	address := r.page() + "/resolve/" + commit + "/" + (&url.URL{Path: name}).EscapedPath()
 	var f remote
 	err := r.retry(ctx, func() (err error) {
 		f, err = r.head(ctx, address, name)

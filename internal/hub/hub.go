@@ -1,5 +1,5 @@
-// Package hub finds model directories: local ones, and those of the Hugging Face Hub, which it downloads into the cache
-// that the huggingface_hub library keeps, so that each finds what the other has fetched.
+// Package hub finds model directories, local ones and those of the Hugging Face Hub, and the files of datasets there. What
+// it downloads goes into the cache that the huggingface_hub library keeps, so that each finds what the other has fetched.
 package hub
 
 import (
@@ -22,11 +22,12 @@ const defaultEndpoint = "https://huggingface.co"
 
 // Options say where to look. The zero value reads the environment as huggingface_hub does.
 type Options struct {
-	Endpoint string       // default $HF_ENDPOINT, else the Hub
-	Token    string       // default $HF_TOKEN, else the file that `hf auth login` writes; sent to Endpoint only
-	CacheDir string       // default $HF_HUB_CACHE, else hub under $HF_HOME, else ~/.cache/huggingface/hub
-	Offline  bool         // look in the cache only; also set by $HF_HUB_OFFLINE or $TRANSFORMERS_OFFLINE
-	Client   *http.Client // default one that gives up on a server silent for 30 seconds
+	Endpoint  string       // default $HF_ENDPOINT, else the Hub
+	Token     string       // default $HF_TOKEN, else the file that `hf auth login` writes; sent to Endpoint only
+	CacheDir  string       // default $HF_HUB_CACHE, else hub under $HF_HOME, else ~/.cache/huggingface/hub
+	NoWeights bool         // of a model, download and want no weights: its tokenizer and configuration suffice
+	Offline   bool         // look in the cache only; also set by $HF_HUB_OFFLINE or $TRANSFORMERS_OFFLINE
+	Client    *http.Client // default one that gives up on a server silent for 30 seconds
 
 	// Progress is called as the bytes of a file arrive; total is -1 when the server doesn't say.
 	Progress func(file string, done, total int64)
@@ -195,9 +196,7 @@ func Resolve(ctx context.Context, nameOrPath string, o Options) (dir string, err
 	if err := o.Validate(); err != nil {
 		return "", err
 	}
-	r := &repository{Options: o, name: repo, revision: revision,
-		cache: cache{filepath.Join(o.CacheDir, "models--"+strings.ReplaceAll(repo, "/", "--"))}}
-	r.locks = filepath.Join(o.CacheDir, ".locks", filepath.Base(r.dir))
+	r := newRepository("model", repo, revision, o)
 	if o.Offline {
 		return r.offline(errors.New("HF_HUB_OFFLINE is set"))
 	}
@@ -228,7 +227,7 @@ func (r *repository) offline(why error) (string, error) {
 		return "", stillhouse.Invalidf("%s is damaged: delete it and download the model again", r.ref(r.revision))
 	}
 	dir := r.snapshot(commit)
-	if err := complete(dir); err != nil {
+	if err := complete(dir, !r.NoWeights); err != nil {
 		return "", stillhouse.Invalidf("model %s@%s is not whole in the cache (%w; %w): download it once with a network", r.name, r.revision, err, why)
 	}
 	return dir, nil

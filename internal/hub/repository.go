@@ -21,12 +21,28 @@ import (
 	"stillhouse"
 )
 
-// A repository is one model on the Hub at one revision.
+// A repository is one model or dataset on the Hub at one revision.
 type repository struct {
 	Options
 	cache
+	kind           string // model or dataset
 	name, revision string
 	locks          string // the folder of its lock files
+}
+
+func newRepository(kind, name, revision string, o Options) *repository {
+	r := &repository{Options: o, kind: kind, name: name, revision: revision,
+		cache: cache{filepath.Join(o.CacheDir, kind+"s--"+strings.ReplaceAll(name, "/", "--"))}}
+	r.locks = filepath.Join(o.CacheDir, ".locks", filepath.Base(r.dir))
+	return r
+}
+
+// page is the address of the repository; those of models have no folder of their own.
+func (r *repository) page() string {
+	if r.kind == "model" {
+		return r.Endpoint + "/" + r.name
+	}
+	return r.Endpoint + "/" + r.kind + "s/" + r.name
 }
 
 var (
@@ -60,9 +76,11 @@ func (r *repository) fetch(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	shards, err := r.weights(ctx, commit, has)
-	if err != nil {
-		return "", err
+	var shards []string
+	if !r.NoWeights {
+		if shards, err = r.weights(ctx, commit, has); err != nil {
+			return "", err
+		}
 	}
 	for _, f := range shards {
 		if err := r.file(ctx, commit, f); err != nil {
@@ -114,7 +132,7 @@ func (r *repository) weights(ctx context.Context, commit string, has map[string]
 
 // list asks which commit the revision stands for and which files it has.
 func (r *repository) list(ctx context.Context) (commit string, files []string, err error) {
-	address := r.Endpoint + "/api/models/" + r.name + "/revision/" + url.PathEscape(r.revision)
+	address := r.Endpoint + "/api/" + r.kind + "s/" + r.name + "/revision/" + url.PathEscape(r.revision)
 	err = r.retry(ctx, func() error {
 		resp, err := r.follow(ctx, http.MethodGet, address, nil, true)
 		if err != nil {
@@ -258,7 +276,7 @@ func (r *repository) refused(resp *http.Response, file string) error {
 	case s == http.StatusUnauthorized && r.Token != "":
 		return stillhouse.Invalidf("%s does not accept the token (401): is HF_TOKEN right, and may it read %s?", r.Endpoint, r.name)
 	case s == http.StatusUnauthorized:
-		return stillhouse.Invalidf("there is no model %s, or it is private or gated: check the name, or set HF_TOKEN", r.name)
+		return stillhouse.Invalidf("there is no %s %s, or it is private or gated: check the name, or set HF_TOKEN", r.kind, r.name)
 	case s == http.StatusForbidden:
 		return stillhouse.Invalidf("access to %s is forbidden (403): set HF_TOKEN to a token that may read it", what)
 	case s == http.StatusNotFound || s == http.StatusGone:

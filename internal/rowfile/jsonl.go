@@ -25,7 +25,8 @@ func newJSONL(r io.Reader) *jsonl {
 	return &jsonl{r: bufio.NewReaderSize(r, 1<<16), known: map[string]bool{}}
 }
 
-func (j *jsonl) place() string { return fmt.Sprintf("line %d", j.line) }
+func (j *jsonl) number() int  { return j.line }
+func (j *jsonl) word() string { return "line" }
 
 func (j *jsonl) columns() ([]string, bool) { return j.names, false }
 

@@ -148,7 +148,7 @@ func FuzzJSONL(f *testing.F) {
 			}
 			for name, v := range r {
 				if !json.Valid(v) || !j.known[name] {
-					t.Fatalf("%s: column %q is %q", j.place(), name, v)
+					t.Fatalf("line %d: column %q is %q", j.number(), name, v)
 				}
 			}
 		}

@@ -62,7 +62,8 @@ func openParquetRows(f *os.File, path string, columns []string) (reader, error) 
 	})
 }
 
-func (p *parquetRows) place() string { return fmt.Sprintf("row %d", p.row) }
+func (p *parquetRows) number() int  { return p.row }
+func (p *parquetRows) word() string { return "row" }
 
 func (p *parquetRows) columns() ([]string, bool) { return p.names, true }
 

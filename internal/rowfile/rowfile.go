@@ -51,7 +51,8 @@ type File struct {
 // A reader hands out the rows of one format. Its errors do not name the file.
 type reader interface {
 	next() (Row, error) // io.EOF at the end
-	place() string
+	number() int        // of the row handed out last, in its word
+	word() string
 	columns() (names []string, all bool)
 	close()
 }
@@ -120,7 +121,11 @@ func (f *File) Next(ctx context.Context) (Row, error) {
 }
 
 // Place is that of the row that Next returned last: line 7, or row 7.
-func (f *File) Place() string { return f.rows.place() }
+func (f *File) Place() string { return fmt.Sprintf("%s %d", f.rows.word(), f.rows.number()) }
+
+// Number is that of the row that Next returned last, and Word what it counts: line, row.
+func (f *File) Number() int  { return f.rows.number() }
+func (f *File) Word() string { return f.rows.word() }
 
 // Columns are those of the file, in their order, or, where they are not all known before the end, those seen so far.
 func (f *File) Columns() (names []string, all bool) { return f.rows.columns() }
@@ -129,6 +134,17 @@ func (f *File) Columns() (names []string, all bool) { return f.rows.columns() }
 func (f *File) Close() error {
 	f.rows.close()
 	return f.file.Close()
+}
+
+// Encode writes JSON as it should be stored: names sorted, no escapes for HTML, numbers of type json.Number as they are.
+func Encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
 // Decode reads exactly one JSON value into to and keeps numbers as they are written, as json.Number, where to leaves the

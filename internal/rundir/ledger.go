@@ -211,6 +211,16 @@ func (d *Dir) stored() (*Ledger, error) {
 	return &l, nil
 }
 
+// Finished reports whether a step was done to its end: ledger.json, which is written then, has it.
+func (d *Dir) Finished(step string) (bool, error) {
+	l, err := d.stored()
+	if err != nil || l == nil {
+		return false, err
+	}
+	_, done := l.Step(step)
+	return done, nil
+}
+
 // Check audits the run: every shard holds the rows that its account says, kept, dropped by reason and failed by kind;
 // each stage took in what the one before it kept, times its fanout (for a stage in progress: no more than that); and
 // ledger.json says the same. An error wraps [stillhouse.ErrUnbalanced] when the books are wrong.

@@ -18,8 +18,8 @@ import (
 	"stillhouse"
 )
 
-// A Teacher is a scripted OpenAI-compatible server on a loopback port. It answers /v1/chat/completions by a function
-// of the request, fails as its script says, and keeps books of what it was asked, so that a test can prove that no
+// A Teacher is a scripted OpenAI-compatible server on a loopback port. It answers /v1/chat/completions and
+// /v1/completions by a function of the request, fails as its script says, and keeps books of what it was asked, so that a test can prove that no
 // request is sent again after it was answered.
 //
 // By itself an answer is a function of the messages, the seed and the temperature, where choice i of a request with n
@@ -46,6 +46,8 @@ type Teacher struct {
 	Usage map[string]any
 	// Fingerprint is the system_fingerprint of answers; empty leaves it out.
 	Fingerprint string
+	// Batches scripts the Batch API; nil has none.
+	Batches *Batches
 
 	server   *http.Server
 	url      string
@@ -65,7 +67,8 @@ type Call struct {
 	Header      http.Header
 	Model       string
 	Messages    []stillhouse.Message
-	N           int // 1 where the request has none
+	Text        string // of /completions, in place of messages
+	N           int    // 1 where the request has none
 	Seed        *int64
 	Temperature *float64
 	MaxTokens   int             // 0 where the request has none; max_completion_tokens counts as well
@@ -78,7 +81,7 @@ type Call struct {
 // Prompt is the last message's text.
 func (c Call) Prompt() string {
 	if len(c.Messages) == 0 {
-		return ""
+		return c.Text
 	}
 	return c.Messages[len(c.Messages)-1].Content
 }
@@ -202,6 +205,7 @@ func (t *Teacher) MostInFlight() int {
 func Prose(c Call) Choice {
 	h := sha256.New()
 	_ = json.NewEncoder(h).Encode(c.Messages)
+	_, _ = io.WriteString(h, c.Text)
 	if c.Temperature == nil || *c.Temperature != 0 {
 		seed := int64(-1)
 		if c.Seed != nil {
@@ -225,7 +229,10 @@ func Prose(c Call) Choice {
 
 // ServeHTTP answers one request.
 func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/v1/chat/completions" {
+	if t.serveBatch(w, r) {
+		return
+	}
+	if r.URL.Path != "/v1/chat/completions" && r.URL.Path != "/v1/completions" {
 		writeTeacherError(w, http.StatusNotFound, "", "invalid_request_error", "unknown_url", "there is nothing at "+r.URL.Path)
 		return
 	}
@@ -271,6 +278,10 @@ func (t *Teacher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (t *Teacher) arrive(c Call) (Call, *Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.arriveLocked(c)
+}
+
+func (t *Teacher) arriveLocked(c Call) (Call, *Fault) {
 	b := t.bodies[c.Body]
 	if b == nil {
 		b = &Book{}

@@ -59,6 +59,7 @@ func parseCall(body []byte) (Call, error) {
 	var q struct {
 		Model         string               `json:"model"`
 		Messages      []stillhouse.Message `json:"messages"`
+		Prompt        string               `json:"prompt"`
 		N             *int                 `json:"n"`
 		Seed          *int64               `json:"seed"`
 		Temperature   *float64             `json:"temperature"`
@@ -76,10 +77,10 @@ func parseCall(body []byte) (Call, error) {
 			return Call{}, err
 		}
 	}
-	if len(q.Messages) == 0 {
+	if len(q.Messages) == 0 && q.Prompt == "" {
 		return Call{}, errors.New("messages must not be empty")
 	}
-	c := Call{Body: string(body), Model: q.Model, Messages: q.Messages, N: 1, Seed: q.Seed, Temperature: q.Temperature,
+	c := Call{Body: string(body), Model: q.Model, Messages: q.Messages, Text: q.Prompt, N: 1, Seed: q.Seed, Temperature: q.Temperature,
 		MaxTokens: max(q.MaxTokens, q.MaxCompletion), Tools: q.Tools, Stream: q.Stream, StreamUsage: q.StreamOptions.IncludeUsage, Fields: fields}
 	if q.N != nil {
 		c.N = *q.N
@@ -110,6 +111,9 @@ func (t *Teacher) answer(c Call) []byte {
 		}
 		total += choice.Tokens
 		choices[i] = map[string]any{"index": i, "message": t.message(choice), "finish_reason": choice.FinishReason}
+		if c.Text != "" {
+			choices[i] = map[string]any{"index": i, "text": choice.Content, "finish_reason": choice.FinishReason}
+		}
 		if choice.LogProbs != nil {
 			choices[i]["logprobs"] = choice.LogProbs
 		}

@@ -31,6 +31,9 @@ func (r *run) eval(e expression, sc *scope) Value {
 		return r.call(of, r.arguments(e.arguments, sc))
 	case filterExpression:
 		v := r.eval(e.of, sc)
+		if e.name != "default" && e.name != "d" && e.name != "tojson" {
+			r.there(e.of, v)
+		}
 		return r.filter(e.name, v, r.arguments(e.arguments, sc))
 	case testExpr:
 		v := r.eval(e.of, sc)
@@ -63,7 +66,7 @@ func (r *run) eval(e expression, sc *scope) Value {
 	case concatExpr:
 		var b strings.Builder
 		for _, part := range e.parts {
-			text := r.text(r.eval(part, sc))
+			text := r.text(r.there(part, r.eval(part, sc)))
 			r.room(b.Len() + len(text))
 			r.made(len(text))
 			b.WriteString(text)

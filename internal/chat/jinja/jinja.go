@@ -68,12 +68,16 @@ type Span struct{ From, To int }
 // Options are what a template may know of the world.
 type Options struct {
 	Now time.Time // what strftime_now formats; the zero value is the time of the call
+
+	// Strict makes it an error to print None or what is undefined, or to put it through a filter other than default and
+	// tojson: jinja2 would print the word None, or nothing.
+	Strict bool
 }
 
 // Execute renders the template. Generated are the pieces that {% generation %} blocks enclose. The error is an
 // [*Error].
 func (t *Template) Execute(variables *Dict, o Options) (text string, generated []Span, err error) {
-	r := &run{now: o.Now, main: &strings.Builder{}}
+	r := &run{now: o.Now, strict: o.Strict, main: &strings.Builder{}}
 	r.out = r.main
 	defer func() {
 		if p := recover(); p != nil {

@@ -9,6 +9,7 @@ import (
 // A run is one execution of a template.
 type run struct {
 	now       time.Time
+	strict    bool
 	main, out *strings.Builder // out is main, or what a block's text is caught in
 	generated []Span
 	line      int
@@ -106,7 +107,7 @@ func (r *run) statement(s statement, sc *scope) flow {
 		r.print(s.text)
 	case outputStatement:
 		r.line = s.line
-		r.print(r.text(r.eval(s.e, sc)))
+		r.print(r.text(r.there(s.e, r.eval(s.e, sc))))
 	case ifStatement:
 		r.line = s.line
 		for i, test := range s.tests {
@@ -157,6 +158,24 @@ func (r *run) statement(s statement, sc *scope) flow {
 		return flowContinue
 	}
 	return flowNext
+}
+
+// there fails in a strict run when e's value is None or undefined.
+func (r *run) there(e expression, v Value) Value {
+	if !r.strict {
+		return v
+	}
+	what := "the value"
+	if n, ok := e.(nameExpr); ok {
+		what = n.name
+	}
+	switch v := v.(type) {
+	case undefined:
+		r.fail("%s", v.hint)
+	case nil:
+		r.fail("%s is null: test for it, as in {%% if x %%}, or give what stands for it, as in {{ x | default('none', true) }}", what)
+	}
+	return v
 }
 
 // capture gives the text that a body prints.

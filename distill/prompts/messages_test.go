@@ -1,4 +1,4 @@
-package distill
+package prompts
 
 import (
 	"testing"
@@ -11,8 +11,8 @@ import (
 // ids that they have always had.
 func TestPromptsWithToolCalls(t *testing.T) {
 	const calls = `{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"4"}`
-	got, err := read(PromptsOptions{System: "s", Path: lines(t, `{"prompt":[{"role":"user","content":"a"}],"s":"Be brief."}`, `{"prompt":[{"role":"user","content":"a"},`+calls+`],"s":"Be brief."}`,
-		`{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":""},{"role":"tool","content":"4"}],"s":"Be brief."}`)})
+	got, err := read(Rows{System: "s", Path: Paths{lines(t, `{"prompt":[{"role":"user","content":"a"}],"s":"Be brief."}`, `{"prompt":[{"role":"user","content":"a"},`+calls+`],"s":"Be brief."}`,
+		`{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":""},{"role":"tool","content":"4"}],"s":"Be brief."}`)}})
 	require.NoError(t, err)
 	require.Len(t, got.Rows, 3)
 	assert.Nil(t, got.Rows[0].Messages)

@@ -1,4 +1,4 @@
-package distill
+package prompts
 
 import (
 	"bytes"
@@ -30,7 +30,9 @@ func lines(t testing.TB, rows ...string) string {
 	return promptFile(t, "rows.jsonl", []byte(strings.Join(rows, "\n")))
 }
 
-func read(o PromptsOptions) (PromptRows, error) { return ReadPrompts(context.Background(), o) }
+func read(o Rows) (PromptRows, error) { return Read(context.Background(), Options{Rows: o}) }
+
+func question(i int) string { return fmt.Sprintf("What is %d + %d?", i, i) }
 
 func user(text string) []stillhouse.Message {
 	return []stillhouse.Message{{Role: "user", Content: text}}
@@ -40,7 +42,7 @@ func TestReadJSONL(t *testing.T) {
 	path := lines(t, "\xef\xbb\xbf"+`{"q":"one","a":"1","id":7,"s":"Be brief.","tools":[{"type":"function"}],"level":2.50}`, "",
 		`{"q":[{"role":"system","content":"S"},{"role":"user","content":"two"}],"a":2.50,"id":"b","s":"ignored","level":null}`,
 		`{"q":"three","a":null,"id":"c","s":null,"tools":"[{\"b\":1,\"a\":2}]"}`, "  ")
-	got, err := read(PromptsOptions{Path: path, Prompt: "q", Reference: "a", ID: "id", System: "s", Tools: "tools", Meta: []string{"level"}})
+	got, err := read(Rows{Path: Paths{path}, Prompt: "q", Reference: "a", ID: "id", System: "s", Tools: "tools", Meta: []string{"level"}})
 	require.NoError(t, err)
 	system := func(text string, ms ...stillhouse.Message) []stillhouse.Message {
 		return append([]stillhouse.Message{{Role: "system", Content: text}}, ms...)
@@ -52,7 +54,7 @@ func TestReadJSONL(t *testing.T) {
 	}, got.Rows)
 	assert.Equal(t, stillhouse.Account{In: 3, Kept: 3, Dropped: map[string]int64{}}, got.Account)
 
-	got, err = read(PromptsOptions{Path: path, Prompt: "q", Limit: 2, Source: "mine"})
+	got, err = read(Rows{Path: Paths{path}, Prompt: "q", Limit: 2, Source: "mine"})
 	require.NoError(t, err)
 	require.Len(t, got.Rows, 2)
 	assert.Equal(t, "mine", got.Rows[0].Source)
@@ -62,9 +64,9 @@ func TestReadJSONL(t *testing.T) {
 }
 
 func TestIDFollowsFromTheContent(t *testing.T) {
-	a, err := read(PromptsOptions{Path: lines(t, `{"prompt":"one"}`, `{"prompt":"two"}`)})
+	a, err := read(Rows{Path: Paths{lines(t, `{"prompt":"one"}`, `{"prompt":"two"}`)}})
 	require.NoError(t, err)
-	b, err := read(PromptsOptions{Path: lines(t, `{"x":1,"question":[{"content":"two","role":"user"}]}`), Prompt: "question"})
+	b, err := read(Rows{Path: Paths{lines(t, `{"x":1,"question":[{"content":"two","role":"user"}]}`)}, Prompt: "question"})
 	require.NoError(t, err)
 	assert.Equal(t, a.Rows[1].ID, b.Rows[0].ID, "a text is the user's only message")
 }
@@ -73,37 +75,37 @@ func TestBadPrompts(t *testing.T) {
 	const good = `{"prompt":"fine","id":"x"}`
 	for name, tc := range map[string]struct {
 		line string
-		o    PromptsOptions
+		o    Rows
 		says string
 	}{
-		"broken line":         {`{"prompt":"half`, PromptsOptions{}, "line 2: the line is not a JSON object: it breaks off"},
-		"no object":           {`["a"]`, PromptsOptions{}, "line 2: the line is not a JSON object"},
-		"null":                {`null`, PromptsOptions{}, "line 2: the line is not a JSON object"},
-		"two values":          {`{"prompt":"a"} {"prompt":"b"}`, PromptsOptions{}, "line 2: the line is not a JSON object: there is more"},
-		"not UTF-8":           {"{\"prompt\":\"a\xff\"}", PromptsOptions{}, "line 2: the line is not valid UTF-8"},
-		"no prompt":           {`{"other":1}`, PromptsOptions{}, `line 2: column "prompt": there is no prompt`},
-		"null prompt":         {`{"prompt":null}`, PromptsOptions{}, "there is no prompt"},
-		"empty prompt":        {`{"prompt":"  \n"}`, PromptsOptions{}, "the prompt is empty"},
-		"a number":            {`{"prompt":7}`, PromptsOptions{}, "the prompt is a number"},
-		"no messages":         {`{"prompt":[]}`, PromptsOptions{}, "without messages"},
-		"no message":          {`{"prompt":["a"]}`, PromptsOptions{}, "message 0 is a text"},
-		"unknown role":        {`{"prompt":[{"role":"boss","content":"a"}]}`, PromptsOptions{}, "message 0 has the role boss"},
-		"no content":          {`{"prompt":[{"role":"user"}]}`, PromptsOptions{}, "message 0 has nothing as its content"},
-		"ends with assistant": {`{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`, PromptsOptions{}, "must end before the assistant speaks"},
-		"empty last":          {`{"prompt":[{"role":"user","content":" "}]}`, PromptsOptions{}, "the last message has no text"},
-		"same id":             {`{"prompt":"b","id":"x"}`, PromptsOptions{ID: "id"}, `line 2: the id "x" is that of line 1 too`},
-		"no id":               {`{"prompt":"b","id":null}`, PromptsOptions{ID: "id"}, `column "id" holds no id`},
-		"reference":           {`{"prompt":"b","a":["x"]}`, PromptsOptions{Reference: "a"}, `column "a" is neither a text nor a number`},
-		"other reference":     {`{"prompt":"fine","id":"y"}`, PromptsOptions{Reference: "id"}, "the prompt is that of line 1 with another reference"},
-		"tools":               {`{"prompt":"b","a":{"x":1}}`, PromptsOptions{Tools: "a"}, "the tools are an object"},
-		"tools' JSON":         {`{"prompt":"b","a":"[1"}`, PromptsOptions{Tools: "a"}, "the tools are not JSON"},
-		"system":              {`{"prompt":"b","a":["x"]}`, PromptsOptions{System: "a"}, `column "a" is not a text`},
+		"broken line":         {`{"prompt":"half`, Rows{}, "line 2: the line is not a JSON object: it breaks off"},
+		"no object":           {`["a"]`, Rows{}, "line 2: the line is not a JSON object"},
+		"null":                {`null`, Rows{}, "line 2: the line is not a JSON object"},
+		"two values":          {`{"prompt":"a"} {"prompt":"b"}`, Rows{}, "line 2: the line is not a JSON object: there is more"},
+		"not UTF-8":           {"{\"prompt\":\"a\xff\"}", Rows{}, "line 2: the line is not valid UTF-8"},
+		"no prompt":           {`{"other":1}`, Rows{}, `line 2: column "prompt": there is no prompt`},
+		"null prompt":         {`{"prompt":null}`, Rows{}, "there is no prompt"},
+		"empty prompt":        {`{"prompt":"  \n"}`, Rows{}, "the prompt is empty"},
+		"a number":            {`{"prompt":7}`, Rows{}, "the prompt is a number"},
+		"no messages":         {`{"prompt":[]}`, Rows{}, "without messages"},
+		"no message":          {`{"prompt":["a"]}`, Rows{}, "message 0 is a text"},
+		"unknown role":        {`{"prompt":[{"role":"boss","content":"a"}]}`, Rows{}, "message 0 has the role boss"},
+		"no content":          {`{"prompt":[{"role":"user"}]}`, Rows{}, "message 0 has nothing as its content"},
+		"ends with assistant": {`{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`, Rows{}, "must end before the assistant speaks"},
+		"empty last":          {`{"prompt":[{"role":"user","content":" "}]}`, Rows{}, "the last message has no text"},
+		"same id":             {`{"prompt":"b","id":"x"}`, Rows{ID: "id"}, `line 2: the id "x" is that of line 1 too`},
+		"no id":               {`{"prompt":"b","id":null}`, Rows{ID: "id"}, `column "id" holds no id`},
+		"reference":           {`{"prompt":"b","a":["x"]}`, Rows{Reference: "a"}, `column "a" is neither a text nor a number`},
+		"other reference":     {`{"prompt":"fine","id":"y"}`, Rows{Reference: "id"}, "the prompt is that of line 1 with another reference"},
+		"tools":               {`{"prompt":"b","a":{"x":1}}`, Rows{Tools: "a"}, "the tools are an object"},
+		"tools' JSON":         {`{"prompt":"b","a":"[1"}`, Rows{Tools: "a"}, "the tools are not JSON"},
+		"system":              {`{"prompt":"b","a":["x"]}`, Rows{System: "a"}, `column "a" is not a text`},
 	} {
-		tc.o.Path = lines(t, good, tc.line, `{"prompt":"last","id":"z"}`)
+		tc.o.Path = Paths{lines(t, good, tc.line, `{"prompt":"last","id":"z"}`)}
 		_, err := read(tc.o)
 		require.ErrorContains(t, err, tc.says, name)
 		assert.ErrorContains(t, err, "on_bad_row: skip", name)
-		assert.ErrorContains(t, err, tc.o.Path, name)
+		assert.ErrorContains(t, err, tc.o.Path[0], name)
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), name)
 
 		tc.o.OnBadRow = OnBadRowSkip
@@ -118,7 +120,7 @@ func TestBadPrompts(t *testing.T) {
 }
 
 func TestSamePromptTwiceIsDropped(t *testing.T) {
-	got, err := read(PromptsOptions{Path: lines(t, `{"prompt":"a"}`, `{"prompt":"b"}`, `{"prompt":"a"}`)})
+	got, err := read(Rows{Path: Paths{lines(t, `{"prompt":"a"}`, `{"prompt":"b"}`, `{"prompt":"a"}`)}})
 	require.NoError(t, err)
 	assert.Len(t, got.Rows, 2)
 	assert.Equal(t, stillhouse.Account{In: 3, Kept: 2, Dropped: map[string]int64{"duplicate": 1}}, got.Account)
@@ -127,23 +129,23 @@ func TestSamePromptTwiceIsDropped(t *testing.T) {
 
 func TestFilesThatHoldNoPrompts(t *testing.T) {
 	for name, tc := range map[string]struct {
-		o    PromptsOptions
+		o    Rows
 		says string
 	}{
-		"no path":        {PromptsOptions{}, "prompts.path: is missing"},
-		"no file":        {PromptsOptions{Path: filepath.Join(t.TempDir(), "none.jsonl")}, "there is no file"},
-		"a directory":    {PromptsOptions{Path: t.TempDir()}, "is a directory"},
-		"empty":          {PromptsOptions{Path: lines(t)}, "is empty"},
-		"blank lines":    {PromptsOptions{Path: lines(t, "", " ", "")}, "has no rows"},
-		"column":         {PromptsOptions{Path: lines(t, `{"question":"a","answer":"b"}`), Prompt: "prompts"}, `there is no column "prompts" (prompts.prompt): the columns there are answer, question`},
-		"column, skip":   {PromptsOptions{Path: lines(t, `{"question":"a"}`, `{"q":"a"}`), Prompt: "p", OnBadRow: "skip"}, `has no column "p" (prompts.prompt): the columns there are question, q`},
-		"reference":      {PromptsOptions{Path: lines(t, `{"prompt":"a","b":1}`), Reference: "c"}, `no column "c" (prompts.reference): the columns there are b, prompt`},
-		"meta":           {PromptsOptions{Path: lines(t, `{"prompt":"a","b":1}`), Meta: []string{"c"}}, `no column "c" (prompts.meta)`},
-		"all bad":        {PromptsOptions{Path: lines(t, `{"prompt":""}`), OnBadRow: "skip"}, "none of the 1 rows"},
-		"limit":          {PromptsOptions{Path: "x", Limit: -1}, "prompts.limit: is -1"},
-		"on_bad_row":     {PromptsOptions{Path: "x", OnBadRow: "ignore"}, "it must be error or skip"},
-		"not Parquet":    {PromptsOptions{Path: promptFile(t, "x.parquet", []byte("PAR2 nothing of the kind"))}, "no Parquet file"},
-		"Parquet's head": {PromptsOptions{Path: promptFile(t, "x.parquet", []byte("PAR1"))}, "no Parquet file"},
+		"no path":        {Rows{}, "prompts.path: is missing"},
+		"no file":        {Rows{Path: Paths{filepath.Join(t.TempDir(), "none.jsonl")}}, "there is no file"},
+		"a directory":    {Rows{Path: Paths{t.TempDir()}}, "is a directory"},
+		"empty":          {Rows{Path: Paths{lines(t)}}, "is empty"},
+		"blank lines":    {Rows{Path: Paths{lines(t, "", " ", "")}}, "has no rows"},
+		"column":         {Rows{Path: Paths{lines(t, `{"question":"a","answer":"b"}`)}, Prompt: "prompts"}, `there is no column "prompts" (prompts.prompt): the columns there are answer, question`},
+		"column, skip":   {Rows{Path: Paths{lines(t, `{"question":"a"}`, `{"q":"a"}`)}, Prompt: "p", OnBadRow: "skip"}, `has no column "p" (prompts.prompt): the columns there are question, q`},
+		"reference":      {Rows{Path: Paths{lines(t, `{"prompt":"a","b":1}`)}, Reference: "c"}, `no column "c" (prompts.reference): the columns there are b, prompt`},
+		"meta":           {Rows{Path: Paths{lines(t, `{"prompt":"a","b":1}`)}, Meta: []string{"c"}}, `no column "c" (prompts.meta)`},
+		"all bad":        {Rows{Path: Paths{lines(t, `{"prompt":""}`)}, OnBadRow: "skip"}, "none of the 1 rows"},
+		"limit":          {Rows{Path: Paths{"x"}, Limit: -1}, "prompts.limit: is -1"},
+		"on_bad_row":     {Rows{Path: Paths{"x"}, OnBadRow: "ignore"}, "it must be error or skip"},
+		"not Parquet":    {Rows{Path: Paths{promptFile(t, "x.parquet", []byte("PAR2 nothing of the kind"))}}, "no Parquet file"},
+		"Parquet's head": {Rows{Path: Paths{promptFile(t, "x.parquet", []byte("PAR1"))}}, "no Parquet file"},
 	} {
 		_, err := read(tc.o)
 		require.ErrorContains(t, err, tc.says, name)
@@ -189,7 +191,7 @@ func parquetOf(t testing.TB, n int) []byte {
 
 func TestReadParquet(t *testing.T) {
 	path := promptFile(t, "rows.parquet", parquetOf(t, 120))
-	got, err := read(PromptsOptions{Path: path, Prompt: "question", Reference: "answer", Meta: []string{"level", "a.b"}})
+	got, err := read(Rows{Path: Paths{path}, Prompt: "question", Reference: "answer", Meta: []string{"level", "a.b"}})
 	require.NoError(t, err)
 	require.Len(t, got.Rows, 120)
 	assert.Equal(t, user(question(119)), got.Rows[119].Prompt)
@@ -197,17 +199,17 @@ func TestReadParquet(t *testing.T) {
 	assert.Nil(t, got.Rows[1].Reference)
 	assert.Equal(t, `{"a.b":false,"level":59.5}`, *got.Rows[119].Meta)
 
-	got, err = read(PromptsOptions{Path: path, Prompt: "messages", Limit: 70})
+	got, err = read(Rows{Path: Paths{path}, Prompt: "messages", Limit: 70})
 	require.NoError(t, err)
 	require.Len(t, got.Rows, 70)
 	assert.Equal(t, []stillhouse.Message{{Role: "system", Content: "turn 69 0"}, {Role: "user", Content: "turn 69 1"}}, got.Rows[69].Prompt)
 
 	path = promptFile(t, "named-otherwise.bin", parquetOf(t, 3))
-	_, err = read(PromptsOptions{Path: path, Prompt: "prompt"})
+	_, err = read(Rows{Path: Paths{path}, Prompt: "prompt"})
 	require.ErrorContains(t, err, `no column "prompt" (prompts.prompt): the columns there are question, messages, answer, level, a.b`)
-	_, err = read(PromptsOptions{Path: path, Prompt: "level"})
+	_, err = read(Rows{Path: Paths{path}, Prompt: "level"})
 	require.ErrorContains(t, err, `row 1: column "level": the prompt is a number`)
-	_, err = read(PromptsOptions{Path: promptFile(t, "empty.parquet", parquetOf(t, 0)), Prompt: "question"})
+	_, err = read(Rows{Path: Paths{promptFile(t, "empty.parquet", parquetOf(t, 0))}, Prompt: "question"})
 	require.ErrorContains(t, err, "has no rows")
 }
 
@@ -220,7 +222,7 @@ func FuzzReadPrompts(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range []PromptsOptions{{Path: path}, {Path: path, OnBadRow: OnBadRowSkip}} {
+		for _, o := range []Rows{{Path: Paths{path}}, {Path: Paths{path}, OnBadRow: OnBadRowSkip}} {
 			got, err := read(o)
 			if err != nil {
 				if stillhouse.KindOf(err) != stillhouse.Invalid {

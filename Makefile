@@ -14,7 +14,7 @@ TOKENIZERS  := $(LIB)/tokenizers-$(shell awk '$$1 == "github.com/daulet/tokenize
 export CGO_LDFLAGS := -L$(LIB)
 GO_FILES    := $(shell git ls-files -co --exclude-standard '*.go' '*.c' '*.h' go.mod go.sum 2>/dev/null)
 
-.PHONY: build demo test test-interop check models deps env clean bench-train bench-generate bench-distill
+.PHONY: build demo test test-interop check models deps env clean bench-train bench-plan bench-generate bench-distill
 
 build: bin/stillhouse
 
@@ -70,6 +70,10 @@ BENCH_PYTHON  ?= $(PEERS)/python/bin/python
 BENCH_SMOLLM2 ?= $(PEERS)/smollm2
 bench-train: build $(if $(filter $(PEERS)/python/bin/python,$(BENCH_PYTHON)),$(PEERS)/ready) $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json)
 	GOMAXPROCS=2 go run ./cmd/benchtrain -python '$(BENCH_PYTHON)' -smollm2 '$(BENCH_SMOLLM2)' $(BENCH_FLAGS)
+
+# What `stillhouse plan` says of trainings beside what they take. No peer runs.
+bench-plan: build $(if $(filter $(PEERS)/smollm2,$(BENCH_SMOLLM2)),$(PEERS)/smollm2/config.json)
+	GOMAXPROCS=2 go run ./cmd/benchtrain -plans -smollm2 '$(BENCH_SMOLLM2)' $(BENCH_FLAGS)
 
 $(PEERS)/ready: bench/requirements-train.txt
 	scripts/need python3 "apt-get install python3 python3-venv"

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // An asker gets the answers of queries: out of the store, else from the endpoint and then into the store. It is
@@ -15,6 +16,7 @@ type asker struct {
 	opts     Options
 	store    *Store
 	pool     *pool
+	atWork   *semaphore.Weighted // prompts at a time, of all calls of Process
 	patience *patience
 	purse    *purse
 	accept   Judge // nil where nobody judges

@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
 	"stillhouse/internal/options"
@@ -133,6 +134,7 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	}
 	a.pool = newPool(lanes, a.clock, a.draw, o.GiveUpAfter)
 	a.pool.notify = d.notify
+	a.atWork = semaphore.NewWeighted(int64(4 * a.pool.most)) // those that wait for a retry leave their passes to others
 	a.accept, a.spans = d.judge, d.spans.of(&o)
 	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
@@ -266,7 +268,6 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	queries := make([]*query, len(prompts))
 	accepted := make([]int, len(prompts))
 	g, asking := errgroup.WithContext(ctx)
-	g.SetLimit(4 * a.pool.most) // those that wait for a retry leave their slots to others
 	for i, p := range prompts {
 		if asking.Err() != nil {
 			break
@@ -284,7 +285,11 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 				continue
 			}
 		}
+		if err := a.atWork.Acquire(asking, 1); err != nil {
+			break
+		}
 		g.Go(func() (err error) {
+			defer a.atWork.Release(1)
 			if queries[i], outcomes[i], accepted[i], err = a.prompt(asking, p, out.Tick); err != nil {
 				return err
 			}

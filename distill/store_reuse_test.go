@@ -70,6 +70,14 @@ func TestKeysAreMadeAgainFromRequests(t *testing.T) {
 		"no seed":     func(d *Distill) { d.Seed = new(int64(-1)) },
 		"seed":        func(d *Distill) { d.Seed = new(int64(1<<53 - 1)) },
 		"system":      func(d *Distill) { d.System = "Say <b>\"hi\"</b> & bye." },
+		"stream":      func(d *Distill) { d.Stream, d.System = true, "streamed" },
+		"log-probs":   func(d *Distill) { d.LogProbs, d.TopLogProbs = true, 2 },
+		"systems":     func(d *Distill) { d.Systems, d.SystemBy = []string{"a", "b", "c"}, SystemBySample },
+		"tool_choice": func(d *Distill) {
+			d.Identity = "tools"
+			d.ToolChoice = map[string]any{"type": "function", "function": map[string]any{"name": "add"}}
+		},
+		"penalties": func(d *Distill) { d.PresencePenalty, d.FrequencyPenalty = new(0.5), new(-0.25) },
 		"extra": func(d *Distill) {
 			d.ExtraBody = map[string]any{"top_k": 20, "min_p": 0.05, "deep": map[string]any{"b": []any{1.0, nil, "x"}, "a": 1e21}}
 		},

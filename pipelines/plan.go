@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 
 	"stillhouse/distill"
 )
@@ -24,13 +23,14 @@ type Plan struct {
 	Problems  int    `json:"eval_problems,omitempty"`
 	EvalAsked int    `json:"eval_answers,omitempty"`
 
-	Distill distill.Forecast `json:"distill"`
+	Distill  distill.Forecast `json:"distill"`
+	Training *ArmsPlan        `json:"training,omitempty"`
 
 	options distill.Options
 }
 
 // MakePlan checks a config as a run would and says what the run would do. Nothing is asked of the teacher.
-func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
+func MakePlan(ctx context.Context, c *Config, o PlanOptions) (*Plan, error) {
 	if err := c.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -44,13 +44,11 @@ func MakePlan(ctx context.Context, c *Config) (*Plan, error) {
 	if p.Distill, err = c.forecast(ctx, prompts.Rows); err != nil {
 		return nil, err
 	}
-	if t := c.Train; t != nil {
-		rows := float64(len(prompts.Rows) * min(c.Curate.Select.Best, c.Distill.Samples.Max))
-		window := float64(t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps)
-		p.Student, p.Updates = t.Student, int(math.Ceil(math.Ceil(rows/window)*t.NumTrainEpochs))
-		if t.MaxSteps > 0 {
-			p.Updates = t.MaxSteps
-		}
+	if p.Training, err = c.planArms(ctx, prompts.Rows, min(c.Curate.Select.Best, p.Samples), o.Runs); err != nil {
+		return nil, err
+	}
+	if t := p.Training; t != nil {
+		p.Student, p.Updates = c.Train.Student, t.Each.Updates
 	}
 	if e := c.Eval; e != nil {
 		problems, err := distill.ReadPrompts(ctx, e.PromptsOptions)
@@ -74,8 +72,8 @@ func (p *Plan) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintln(w, ".")
 	writeForecast(w, p.Distill, p.options)
-	if p.Student != "" {
-		fmt.Fprintf(w, "Train %s: %d updates at most.\n", p.Student, p.Updates)
+	if p.Training != nil {
+		writeArms(w, p.Student, p.Training)
 	}
 	if p.Problems > 0 {
 		fmt.Fprintf(w, "Ask %d held-out problems: %d answers of the students.\n", p.Problems, p.EvalAsked)

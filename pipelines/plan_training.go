@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -18,14 +18,22 @@ type Planned interface {
 	WriteText(w io.Writer) error
 }
 
+// PlanOptions say how a plan is made.
+type PlanOptions struct {
+	Runs string // the folder that the run would lie in, whose disk is measured
+}
+
 // PlanFile says what the config in a file would do, whether it is a run's or that of training alone: a run has prompts.
-func PlanFile(ctx context.Context, path string) (Planned, error) {
+func PlanFile(ctx context.Context, path string, o PlanOptions) (Planned, error) {
+	if o.Runs == "" {
+		o.Runs = "runs"
+	}
 	if !trainsAlone(path) {
 		c, err := Load(path)
 		if err != nil {
 			return nil, err
 		}
-		p, err := MakePlan(ctx, c)
+		p, err := MakePlan(ctx, c, o)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +43,7 @@ func PlanFile(ctx context.Context, path string) (Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := train.PlanTraining(ctx, c.Train, nil)
+	f, err := train.PlanTraining(ctx, c.Train, train.PlanOptions{Dir: filepath.Join(o.Runs, c.Name, "student")})
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +66,19 @@ func (p TrainingPlan) WriteText(w io.Writer) error {
 	if p.Dropped > 0 {
 		fmt.Fprintf(&text, "%d rows are dropped: nothing of them is trained\n", p.Dropped)
 	}
-	fmt.Fprintf(&text, "memory: %d MiB at most, of %d MiB that are there\n", p.PeakMiB, p.AvailableMiB)
-	fmt.Fprintf(&text, "  model %d, gradients %d, optimiser %d, activations of %d tokens at once %d\n", p.ModelMiB, p.GradientsMiB, p.OptimiserMiB, p.PassTokens, p.ActivationsMiB)
-	fmt.Fprintf(&text, "time: about %s on this machine, whose products run at %.0f GFLOP/s\n", time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond), p.GEMM)
+	writeTraining(&text, p.Forecast)
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// writeTraining writes the memory and the time of a training, each with its parts.
+func writeTraining(w io.Writer, f train.Forecast) {
+	fmt.Fprintf(w, "memory: %d MiB at most", f.PeakMiB)
+	if f.AvailableMiB > 0 {
+		fmt.Fprintf(w, ", of %d MiB that are there", f.AvailableMiB)
+	}
+	fmt.Fprintf(w, "\n  %s\n", f.Memory())
+	fmt.Fprintf(w, "time: about %s on this machine, whose products run at %.0f GFLOP/s\n  %s\n", train.Duration(f.Seconds), f.GEMM, f.Parts())
 }
 
 // trainsAlone says whether the file is a config of training alone. What cannot be read is a run's: reading it will say why.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"stillhouse"
 	"stillhouse/distill"
@@ -50,27 +51,38 @@ func (t *teacher) Close() {
 }
 
 // fingerprint is the SHA-256 over what makes a model answer as it does: weights, configuration, tokenizer, template, of
-// the model and of its adapter where it has one.
-func fingerprint(dirs ...string) (string, error) {
+// the model, a directory or a GGUF file, and of its adapter where it has one.
+func fingerprint(models ...string) (string, error) {
 	var files []string
-	for _, dir := range dirs {
-		if dir == "" {
+	for _, model := range models {
+		if model == "" {
 			continue
 		}
-		found, err := filepath.Glob(filepath.Join(dir, "*"))
-		if err != nil {
-			return "", err
+		found := []string{model}
+		if info, err := os.Stat(model); err != nil {
+			return "", stillhouse.Invalidf("read model: %v", err)
+		} else if info.IsDir() {
+			entries, err := os.ReadDir(model)
+			if err != nil {
+				return "", stillhouse.Invalidf("read model: %v", err)
+			}
+			found = nil
+			for _, e := range entries {
+				found = append(found, filepath.Join(model, e.Name()))
+			}
 		}
-		slices.Sort(found)
-		files = append(files, found...)
+		n := len(files)
+		for _, path := range found {
+			if slices.Contains([]string{".safetensors", ".json", ".jinja", ".gguf"}, strings.ToLower(filepath.Ext(path))) {
+				files = append(files, path)
+			}
+		}
+		if len(files) == n {
+			return "", stillhouse.Invalidf("read model: there is none in %s", model)
+		}
 	}
 	h := sha256.New()
 	for _, path := range files {
-		switch filepath.Ext(path) {
-		case ".safetensors", ".json", ".jinja":
-		default:
-			continue
-		}
 		f, err := os.Open(path)
 		if err != nil {
 			return "", stillhouse.Invalidf("read model: %v", err)

@@ -320,7 +320,10 @@ func (t *trainer) save() error {
 	if t.checkpoints == nil || t.saved == t.Result.Steps || t.Result.Steps == 0 {
 		return nil
 	}
-	if err := t.checkpoints.write(t.snapshot(), t.params, t.optimiser); err != nil {
+	began := t.hooks.Now()
+	err := t.checkpoints.write(t.snapshot(), t.params, t.optimiser)
+	t.took.Checkpoints += t.hooks.Now().Sub(began).Seconds()
+	if err != nil {
 		return fmt.Errorf("%w%s", err, rundir.Remedy(err))
 	}
 	t.saved = t.Result.Steps

@@ -39,6 +39,7 @@ type Report struct {
 func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	ui.ensureDefaults()
 	o.EnsureDefaults()
+	began := ui.Now()
 	if err := options.Under("train", o.Validate()); err != nil {
 		return nil, err
 	}
@@ -73,18 +74,24 @@ func Run(ctx context.Context, o Options, dir string, ui UI) (*Report, error) {
 	}
 	defer lock.Close()
 	report := &Report{Account: account, Student: filepath.Join(dir, "student")}
+	asking := ui.Now()
 	before, err := s.Ask(ctx, o.Questions)
 	if err != nil {
 		return nil, err
 	}
 	ui.answers("Before the training", o.Questions, before)
+	training := ui.Now()
 	if report.Result, err = s.Train(ctx, examples, report.Student, ui); err != nil {
 		return report, err
 	}
+	trained := ui.Now()
 	after, err := s.Ask(ctx, o.Questions)
 	if err != nil {
 		return report, err
 	}
+	t := &report.Times
+	t.Questions = (training.Sub(asking) + ui.Now().Sub(trained)).Seconds()
+	t.Start = (asking.Sub(began) + trained.Sub(training)).Seconds() - report.Seconds - t.Saving
 	for i, q := range o.Questions {
 		report.Answers = append(report.Answers, Answer{q, before[i], after[i]})
 	}
@@ -108,7 +115,7 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	}
 	m := &meter{ui: ui}
 	defer m.close()
-	g := Training{Options: s.Options, Model: s.Model}
+	g := Training{Options: s.Options, Model: s.Model, dir: dir}
 	if g.Rows, g.Eval, err = s.sides(ctx, examples); err != nil {
 		return Result{}, err
 	}
@@ -137,6 +144,8 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 		return result, err
 	}
 	m.close()
+	saving := ui.Now()
+	debug.FreeOSMemory() // what it was trained with: merging an adapter takes memory too
 	text, err := json.MarshalIndent(result, "", "  ")
 	if err != nil {
 		return result, fmt.Errorf("train: %w", err)
@@ -147,7 +156,12 @@ func (s *Student) Train(ctx context.Context, examples []Example, dir string, ui 
 	if err := replace(partial, dir); err != nil {
 		return result, err
 	}
-	return result, DropCheckpoints(dir)
+	if err := DropCheckpoints(dir); err != nil {
+		return result, err
+	}
+	debug.FreeOSMemory() // the weights with the adapter merged
+	result.Times.Saving = ui.Now().Sub(saving).Seconds()
+	return result, nil
 }
 
 // CheckpointsOf is where the checkpoints of a student lie while it is trained.

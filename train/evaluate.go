@@ -33,14 +33,17 @@ func (l EvalLine) String() string {
 
 // evaluatesAfter reports whether the student is evaluated after a window's update: with steps also after the last one,
 // as in transformers (DefaultFlowCallback).
-func (t *trainer) evaluatesAfter(w Window) bool {
+func (o Options) evaluatesAfter(evaluations interval, w Window, updates int) bool {
 	at := float64(w.Update)
-	if t.evaluations.strategy == "epoch" {
+	if evaluations.strategy == "epoch" {
 		at = w.Epoch
 	}
-	last := t.evaluations.strategy == "steps" && w.Update == t.plan.Updates
-	return (t.evaluations.due(w) || last) && t.options.EvalDelay <= at
+	last := evaluations.strategy == "steps" && w.Update == updates
+	return (evaluations.due(w) || last) && o.EvalDelay <= at
 }
+
+// evaluatedTogether is how many micro-batches of evaluation are computed together where they are short.
+const evaluatedTogether = 64
 
 // evaluate computes the student's loss on the rows of evaluation, and reports and judges it. Its time counts for no
 // line's pace.
@@ -48,7 +51,7 @@ func (t *trainer) evaluate(w Window) (better, stop bool, err error) {
 	began := t.hooks.Now()
 	line := EvalLine{Step: w.Update, Epoch: w.Epoch, NumTokens: t.Result.Tokens}
 	o := t.options.evaluation()
-	o.GradientAccumulationSteps = 64 // short micro-batches are computed together
+	o.GradientAccumulationSteps = evaluatedTogether
 	plan, err := o.Plan(len(t.eval))
 	if err != nil {
 		return false, false, err
@@ -73,6 +76,7 @@ func (t *trainer) evaluate(w Window) (better, stop bool, err error) {
 	line.Runtime = took.Seconds()
 	line.SamplesPerS, line.StepsPerS = perSecond(len(t.eval), took), perSecond(found.Batches, took)
 	t.Tally.since = t.Tally.since.Add(took)
+	t.took.Evaluations += took.Seconds()
 	better, stop = t.judge(line)
 	return better, stop, t.hooks.Eval(line)
 }

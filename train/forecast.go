@@ -1,16 +1,14 @@
 package train
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"stillhouse"
-	"stillhouse/internal/hub"
 	"stillhouse/internal/machine"
-	"stillhouse/internal/options"
 	"stillhouse/internal/student"
 )
 
@@ -25,23 +23,30 @@ type Forecast struct {
 	Cut           int64 `json:"cut"`            // tokens cut off
 	Dropped       int64 `json:"dropped"`        // rows that train nothing
 	PassTokens    int   `json:"pass_tokens"`    // computed at once at most
+	Evaluations   int   `json:"evaluations"`
+	Checkpoints   int   `json:"checkpoints"` // written before the last update
 
 	PeakMiB        int64 `json:"peak_mib"` // of the whole process
 	ModelMiB       int64 `json:"model_mib"`
 	GradientsMiB   int64 `json:"gradients_mib"`
 	OptimiserMiB   int64 `json:"optimiser_mib"`
 	ActivationsMiB int64 `json:"activations_mib"`
+	MergingMiB     int64 `json:"merging_mib"`   // beside the model, once it is trained: copies with the adapter merged
+	AskingMiB      int64 `json:"asking_mib"`    // beside the model, while it is asked questions
 	AvailableMiB   int64 `json:"available_mib"` // for all of these, 0 when it is not known
+	CheckpointMiB  int64 `json:"checkpoint_mib"`
+	StudentMiB     int64 `json:"student_mib"` // on the disk
 
-	Seconds float64 `json:"seconds"`     // of the updates, 0 when it was not measured
+	Seconds float64 `json:"seconds"` // of all of it, 0 when it was not measured
+	Times   Times   `json:"times"`
 	GEMM    float64 `json:"gemm_gflops"` // of a bare product on this machine
 
 	footprint student.Footprint
-	passes    int64
+	work      workload
 }
 
 // garbage is what a training leaves lying before it is collected, in bytes; see tame.
-const garbage = 64 << 20
+const garbage = 16 << 20
 
 // tame lets the collector run when about [garbage] lies beside live bytes: as a rule it waits for as much garbage as there
 // is live memory, which would double what a training holds. It returns what undoes it.
@@ -78,71 +83,84 @@ func (g Training) Forecast(resident bool) (f Forecast, err error) {
 			f.Cut += int64(e.Cut)
 		}
 	}
-	f.count(plan, rows, size)
+	f.work = g.Options.workload(plan, rows, size)
+	f.Tokens, f.TrainedTokens, f.Evaluations, f.Checkpoints = f.work.tokens, f.work.labels, f.work.evaluations, f.work.checkpoints
 	if f.footprint, err = student.Measure(g.Model, size, max(f.Longest, longest(eval))); err != nil {
 		return f, fmt.Errorf("train: %w", err)
 	}
-	p := f.footprint
-	mib := func(n int64) int64 { return (n + 1<<19) >> 20 }
-	f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.ActivationsMiB = mib(p.Parameters), mib(p.Gradients), mib(p.Optimiser), mib(p.Activations)
-	held, more := machine.Resident(), p.Sum()
+	return f, g.remember(&f, resident)
+}
+
+// remember fills in the memory: that of whichever takes most, training, merging or asking. What is there besides, in this
+// process as it is, comes to it.
+func (g Training) remember(f *Forecast, resident bool) (err error) {
+	p, merging, asking := f.footprint, int64(0), int64(0)
+	if a := g.Model.Adapter; a != nil && (g.asked > 0 || g.Options.PEFT != nil && g.Options.PEFT.Merge) {
+		if merging, err = a.MergingBytes(g.Model); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	if g.asked > 0 {
+		asking = g.Model.GeneratorBytes() + merging
+	}
+	f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.ActivationsMiB = mebi(p.Parameters), mebi(p.Gradients), mebi(p.Optimiser), mebi(p.Activations)
+	f.MergingMiB, f.AskingMiB = mebi(merging), mebi(asking)
+	f.CheckpointMiB, f.StudentMiB = mebi(g.checkpointBytes(p)), mebi(g.studentBytes(p))
+	held, more := machine.Resident(), max(p.Sum(), p.Parameters+merging, p.Parameters+asking)
 	if resident {
 		more -= p.Parameters
 	}
-	f.PeakMiB = mib(held + more + garbage)
+	f.PeakMiB = mebi(held + more + garbage)
 	if g.free == nil {
 		g.free = machine.Available
 	}
 	if free := g.free(); free > 0 {
-		f.AvailableMiB = mib(free)
+		f.AvailableMiB = mebi(free)
 		if more > free {
-			return f, f.refusal(mib(more))
+			return f.refusal(mebi(more))
 		}
 	}
-	return f, nil
+	return nil
 }
 
-// count counts the tokens of all updates. Epochs after the first few are taken to be like these.
-func (f *Forecast) count(plan Plan, rows []Example, size int) {
-	trained := make([]int64, len(rows))
-	for i, e := range rows {
-		trained[i] = int64(e.Trained())
+func mebi(n int64) int64 { return (n + 1<<19) >> 20 }
+
+// checkpointBytes is the size of a checkpoint: what is trained, and its two means.
+func (g Training) checkpointBytes(p student.Footprint) int64 { return p.Gradients + p.Optimiser }
+
+// studentBytes is the size of the student's weights on the disk.
+func (g Training) studentBytes(p student.Footprint) int64 {
+	switch {
+	case g.Model.Adapter == nil, g.Options.PEFT == nil:
+		return p.Parameters
+	case g.Options.PEFT.Merge:
+		return p.Parameters // the base merged, and the adapter beside it
 	}
-	const most = 1 << 24 // rows that are looked at
-	seen, updates := 0, 0
-	for w := range plan.Windows() {
-		if seen > most && updates%plan.UpdatesPerEpoch == 0 {
-			break
-		}
-		room := 0
-		for _, batch := range w.Batches {
-			for _, r := range batch {
-				n := len(rows[r].Tokens)
-				if room -= n; room < 0 {
-					f.passes++
-					room = size - n
-				}
-				f.Tokens += int64(n)
-				f.TrainedTokens += trained[r]
-				seen++
-			}
-		}
-		updates++
-	}
-	if updates > 0 && updates < plan.Updates {
-		scale := func(n int64) int64 { return int64(float64(n) * float64(plan.Updates) / float64(updates)) }
-		f.Tokens, f.TrainedTokens, f.passes = scale(f.Tokens), scale(f.TrainedTokens), scale(f.passes)
-	}
+	return p.Gradients
 }
 
 // refusal says what to do when the memory will not be there.
 func (f Forecast) refusal(more int64) error {
-	return stillhouse.Invalidf("the training needs %d MiB of memory beside what is held, and %d MiB are there (model %d, gradients %d, optimiser %d, activations of %d tokens at once %d): "+
-		"%stake a smaller student, or free memory", more, f.AvailableMiB, f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.PassTokens, f.ActivationsMiB, f.smaller())
+	then := ""
+	if f.MergingMiB > 0 {
+		then = fmt.Sprintf("; then, while the adapter is merged, %d beside the model", f.MergingMiB)
+	}
+	if f.AskingMiB > 0 {
+		then += fmt.Sprintf("; while it is asked questions, %d beside it", f.AskingMiB)
+	}
+	return stillhouse.Invalidf("the training needs %d MiB of memory beside what is held, and %d MiB are there (model %d, gradients %d, optimiser %d, activations of %d tokens at once %d%s): "+
+		"%stake a smaller student, or free memory", more, f.AvailableMiB, f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.PassTokens, f.ActivationsMiB, then, f.smaller())
 }
 
 // smaller is what would make a training smaller.
 func (f Forecast) smaller() (text string) {
+	training := f.GradientsMiB + f.OptimiserMiB + f.ActivationsMiB
+	if f.AskingMiB > max(training, f.MergingMiB) {
+		return "leave the questions out, "
+	}
+	if f.MergingMiB > training {
+		return "leave out merge and merge the adapter afterwards, on a machine with more memory, "
+	}
 	if f.ActivationsMiB > f.GradientsMiB+f.OptimiserMiB || f.PassTokens > passTokens {
 		text = fmt.Sprintf("lower max_length (the longest row has %d tokens) or per_device_train_batch_size × gradient_accumulation_steps, ", f.Longest)
 	}
@@ -150,94 +168,6 @@ func (f Forecast) smaller() (text string) {
 		text += "train an adapter (train.peft), "
 	}
 	return text
-}
-
-// Pace measures for about a second how fast the machine trains the model, and fills in the time.
-func (g Training) Pace(f *Forecast) error {
-	rows, _, _, size, err := g.layout()
-	if err != nil {
-		return err
-	}
-	// The usual row, as attention sees it: the mean over tokens.
-	var squares, tokens float64
-	for _, e := range rows {
-		for _, n := range e.documents() {
-			squares += float64(n) * float64(n)
-			tokens += float64(n)
-		}
-	}
-	length := int(squares / max(1, tokens))
-	labels := int(float64(length) * float64(f.TrainedTokens) / float64(max(1, f.Tokens)))
-	pace, err := student.MeasurePace(g.Model, size, length, labels)
-	if err != nil {
-		return fmt.Errorf("train: %w", err)
-	}
-	f.Seconds = pace.Seconds(f.Tokens, f.TrainedTokens, f.passes, int64(f.Updates), f.footprint.Gradients/4)
-	f.GEMM = machine.GEMMRate()
-	return nil
-}
-
-// blank is the adapter of a training, with or without its weights: to measure with.
-func (p PEFT) blank(m *student.Model) (*student.Adapter, error) {
-	if p.InitAdapter != "" {
-		return student.LoadAdapter(p.InitAdapter)
-	}
-	c, err := p.config(student.AdapterConfig{TargetModules: defaultTargets})
-	if err != nil {
-		return nil, err
-	}
-	return student.BlankAdapter(c, m)
-}
-
-// PlanTraining says what [Run] would do with these options, without loading the model's weights.
-func PlanTraining(ctx context.Context, o Options, progress func(file string, done, total int64)) (f Forecast, err error) {
-	o.EnsureDefaults()
-	if err := options.Under("train", o.Validate()); err != nil {
-		return f, err
-	}
-	list, err := o.ReadRows(ctx)
-	if err != nil {
-		return f, err
-	}
-	dir, err := hub.Resolve(ctx, o.Student, hub.Options{Progress: progress})
-	if err != nil {
-		return f, fmt.Errorf("student: %w", err)
-	}
-	c, err := student.ReadConfig(dir)
-	if err != nil {
-		return f, fmt.Errorf("student: %w", err)
-	}
-	s := &Student{Dir: dir, Options: o, Model: &student.Model{Config: c, Params: student.Layout(c)}}
-	if o.PEFT != nil {
-		if s.Model.Adapter, err = o.PEFT.blank(s.Model); err != nil {
-			return f, fmt.Errorf("peft: %w", err)
-		}
-	}
-	if s.Tokenizer, err = LoadTokenizer(dir, o); err != nil {
-		return f, fmt.Errorf("student: %w", err)
-	}
-	defer s.Tokenizer.Close()
-	enc, err := NewEncoder(o, s.Tokenizer)
-	if err != nil {
-		return f, err
-	}
-	examples, account, err := enc.EncodeRows(ctx, list)
-	if err != nil {
-		return f, err
-	}
-	rows, eval, err := s.sides(ctx, examples)
-	if err != nil {
-		return f, err
-	}
-	g := Training{Options: o, Model: s.Model, Rows: rows, Eval: eval}
-	debug.FreeOSMemory()
-	if f, err = g.Forecast(false); err != nil {
-		return f, err
-	}
-	for _, n := range account.Dropped {
-		f.Dropped += n
-	}
-	return f, g.Pace(&f)
 }
 
 // WriteText writes a forecast for people.
@@ -255,20 +185,51 @@ func (f Forecast) String() string {
 	if f.Dropped > 0 {
 		text += fmt.Sprintf("; %d rows dropped, as nothing of them is trained", f.Dropped)
 	}
-	text += fmt.Sprintf("; memory %d MiB at most (model %d, gradients %d, optimiser %d, activations %d)", f.PeakMiB, f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.ActivationsMiB)
+	text += fmt.Sprintf("; memory %d MiB at most (%s)", f.PeakMiB, f.Memory())
 	if f.Seconds > 0 {
-		text += fmt.Sprintf("; about %s at %.0f GFLOP/s", time.Duration(f.Seconds*float64(time.Second)).Round(roundTo(f.Seconds)), f.GEMM)
+		text += fmt.Sprintf("; about %s at %.0f GFLOP/s (%s)", Duration(f.Seconds), f.GEMM, f.Parts())
 	}
 	return text
 }
 
-// roundTo is how exact a time is told.
-func roundTo(seconds float64) time.Duration {
+// Memory is the memory by parts, in MiB.
+func (f Forecast) Memory() string {
+	text := fmt.Sprintf("model %d, gradients %d, optimiser %d, activations of %d tokens at once %d", f.ModelMiB, f.GradientsMiB, f.OptimiserMiB, f.PassTokens, f.ActivationsMiB)
+	if f.MergingMiB > 0 {
+		text += fmt.Sprintf("; then to merge the adapter, beside the model, %d", f.MergingMiB)
+	}
+	if f.AskingMiB > 0 {
+		text += fmt.Sprintf("; for the questions, beside the model, %d", f.AskingMiB)
+	}
+	return text
+}
+
+// Parts is the time by parts.
+func (f Forecast) Parts() string {
+	var out []string
+	for _, p := range []struct {
+		name string
+		s    float64
+	}{
+		{"reading, loading and measuring", f.Times.Start}, {fmt.Sprintf("updates (%d)", f.Updates), f.Times.Updates},
+		{fmt.Sprintf("evaluations (%d)", f.Evaluations), f.Times.Evaluations}, {fmt.Sprintf("checkpoints (%d of %d MiB)", f.Checkpoints, f.CheckpointMiB), f.Times.Checkpoints},
+		{fmt.Sprintf("writing the student (%d MiB)", f.StudentMiB), f.Times.Saving}, {"questions, if every answer is as long as may be,", f.Times.Questions},
+	} {
+		if p.s > 0 {
+			out = append(out, p.name+" "+Duration(p.s).String())
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// Duration is a time in seconds, no more exact than a forecast is.
+func Duration(seconds float64) time.Duration {
+	to := time.Second / 10
 	switch {
 	case seconds > 600:
-		return time.Minute
+		to = time.Minute
 	case seconds > 10:
-		return time.Second
+		to = time.Second
 	}
-	return time.Second / 10
+	return time.Duration(seconds * float64(time.Second)).Round(to)
 }

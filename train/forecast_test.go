@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"stillhouse"
+	"stillhouse/internal/student"
 )
 
 // What is forecast of a training is what it then does.
@@ -34,7 +35,7 @@ func TestForecastCounts(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: forecast %v, done %v", options, got, want)
 		}
-		if f.passes < 1 || f.passes > int64(len(g.Rows)*f.Updates) || f.PeakMiB < f.ModelMiB+f.GradientsMiB {
+		if f.work.passes < 1 || f.work.passes > int64(len(g.Rows)*f.Updates) || f.PeakMiB < f.ModelMiB+f.GradientsMiB {
 			t.Errorf("%s: %+v", options, f)
 		}
 	}
@@ -53,6 +54,104 @@ func TestMemoryThatIsNotThere(t *testing.T) {
 	big := Forecast{ModelMiB: 2000, GradientsMiB: 2000, OptimiserMiB: 4000, ActivationsMiB: 500, PassTokens: 512, Longest: 512}
 	if text := big.smaller(); !strings.Contains(text, "train an adapter") || strings.Contains(text, "max_length") {
 		t.Errorf("%s", text)
+	}
+}
+
+// What is written and evaluated in between is forecast as it then happens.
+func TestForecastOfIntervals(t *testing.T) {
+	r := openRun(t, "i-two-epochs")
+	eval := "eval_data: {path: " + golden + "sft/data/pc-eval.jsonl}, "
+	for options, saved := range map[string]int{
+		eval + "eval_strategy: steps, eval_steps: 2, max_steps: 5, save_steps: 2":                        2,
+		eval + "eval_strategy: steps, eval_steps: 0.4, max_steps: 5, save_steps: 5, eval_on_start: true": 0,
+		eval + "eval_strategy: epoch, eval_delay: 2, num_train_epochs: 3, save_strategy: epoch":          2,
+		eval + "eval_strategy: 'no', eval_on_start: true, num_train_epochs: 2, save_strategy: 'no'":      0,
+		"max_steps: 6, save_steps: 1": 5,
+	} {
+		o := pasted(t, "{per_device_train_batch_size: 4, learning_rate: 1e-3, "+options+"}")
+		o.Student = tiny
+		s := load(t, o)
+		rows := r.encoded(t, s)
+		evaluated, said := 0, []string{}
+		g := Training{Options: o, Model: s.Model, Rows: rows, dir: t.TempDir(), Hooks: Hooks{Now: ticking(), Eval: func(EvalLine) error { evaluated++; return nil }}}
+		if o.EvalData.Path != "" {
+			g.Eval, _ = encodedBy(t, s, o.evaluation(), readAll(t, o.EvalData))
+		}
+		var err error
+		if g.Checkpoints, err = NewCheckpoints(g, t.TempDir(), ""); err != nil {
+			t.Fatal(err)
+		}
+		g.Checkpoints.Say = func(text string) { said = append(said, text) }
+		f, err := g.Forecast(true)
+		if err == nil {
+			err = g.Pace(&f)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := g.Fit(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Evaluations != evaluated || f.Checkpoints != len(said) || len(said) != saved {
+			t.Errorf("%s: %d evaluations and %d checkpoints are forecast, %d and %v came", options, f.Evaluations, f.Checkpoints, evaluated, said)
+		}
+		for what, pair := range map[string][2]float64{
+			"updates": {f.Times.Updates, result.Times.Updates}, "evaluations": {f.Times.Evaluations, result.Times.Evaluations}, "checkpoints": {f.Times.Checkpoints, result.Times.Checkpoints},
+		} {
+			if (pair[0] > 0) != (pair[1] > 0) {
+				t.Errorf("%s: %s are forecast to take %v s, and took %v", options, what, pair[0], pair[1])
+			}
+		}
+		if f.Times.Saving <= 0 || f.Times.Questions != 0 || f.Seconds != f.Times.Sum() || result.Seconds != result.Times.Sum() {
+			t.Errorf("%s: %+v and %+v", options, f.Times, result.Times)
+		}
+	}
+}
+
+// The largest of training, merging and asking is what a training takes.
+func TestForecastOfMemory(t *testing.T) {
+	o := pasted(t, "{peft: {r: 2, target_modules: all-linear, merge: true}}")
+	o.Student = tiny
+	s := load(t, o)
+	rows := []Example{{Tokens: make([]int32, 8), Labels: make([]int32, 8)}}
+	// A large base is all that counts beside what 8 tokens take.
+	big := s.Model.Config
+	big.HiddenSize, big.IntermediateSize, big.NumAttentionHeads, big.NumKeyValueHeads, big.HeadDim, big.VocabSize = 512, 2048, 8, 8, 64, 64
+	on := &student.Model{Config: big, Params: student.Layout(big)}
+	var err error
+	if on.Adapter, err = o.PEFT.blank(on); err != nil {
+		t.Fatal(err)
+	}
+	of := func(change func(g *Training)) Forecast {
+		g := Training{Options: o, Model: on, Rows: rows, free: func() int64 { return 1 << 40 }}
+		peft := *o.PEFT
+		g.Options.PEFT = &peft
+		change(&g)
+		f, err := g.Forecast(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	merged, apart := of(func(*Training) {}), of(func(g *Training) { g.Options.PEFT.Merge = false })
+	asked := of(func(g *Training) { g.Options.PEFT.Merge = false; g.asked = 2 })
+	if apart.MergingMiB != 0 || merged.MergingMiB < 9*apart.ModelMiB/10 || merged.StudentMiB != merged.ModelMiB || apart.StudentMiB != apart.GradientsMiB {
+		t.Errorf("merged %+v, apart %+v", merged, apart)
+	}
+	if more := merged.PeakMiB - apart.PeakMiB; more < merged.MergingMiB/2 {
+		t.Errorf("merging takes %d MiB more than training", more)
+	}
+	if asked.AskingMiB < asked.MergingMiB+9*asked.ModelMiB/10 || asked.PeakMiB <= merged.PeakMiB || apart.AskingMiB != 0 {
+		t.Errorf("asked %+v", asked)
+	}
+	g := Training{Options: o, Model: on, Rows: rows, asked: 1, free: func() int64 { return merged.MergingMiB << 20 }}
+	if _, err := g.Forecast(true); err == nil || !strings.Contains(err.Error(), "leave the questions out") || !strings.Contains(err.Error(), "while it is asked questions") {
+		t.Errorf("too little to ask: %v", err)
+	}
+	g.asked, g.free = 0, func() int64 { return merged.MergingMiB << 19 }
+	if _, err := g.Forecast(true); err == nil || !strings.Contains(err.Error(), "leave out merge") {
+		t.Errorf("too little to merge: %v", err)
 	}
 }
 

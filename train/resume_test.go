@@ -101,7 +101,7 @@ func (r *trial) untimed() (out []any) {
 		out = append(out, l)
 	}
 	result := r.result
-	result.Seconds, result.TokensPerS = 0, 0
+	result.Seconds, result.TokensPerS, result.Times = 0, 0, Times{}
 	return append(out, result)
 }
 

@@ -28,6 +28,7 @@ type Result struct {
 	Rows          int     `json:"rows"`                // trained on
 	Truncated     int     `json:"truncated"`           // rows that were cut to max_length
 	Cut           int64   `json:"cut"`                 // tokens that were cut off
+	Times         Times   `json:"times,omitzero"`      // of this process; Seconds is that of updates, evaluations and checkpoints
 }
 
 // Hooks are called while a training goes on, from its goroutine. All may be nil.
@@ -75,8 +76,10 @@ type Training struct {
 	Checkpoints *Checkpoints // nil writes none
 	From        *Resume      // the checkpoint to go on from; nil begins
 
-	size int          // tokens of a pass at most, which no row exceeds; 0 chooses
-	free func() int64 // memory that may be taken, in bytes; nil asks the machine
+	dir   string       // that the student is written to; "" is none
+	asked int          // questions before and after
+	size  int          // tokens of a pass at most, which no row exceeds; 0 chooses
+	free  func() int64 // memory that may be taken, in bytes; nil asks the machine
 }
 
 // Fit trains a model on rows: see [Training.Fit].
@@ -188,7 +191,8 @@ type trainer struct {
 	size        int // tokens of a pass at most
 	hooks       Hooks
 	checkpoints *Checkpoints
-	saved       int // the step of the last checkpoint
+	saved       int   // the step of the last checkpoint
+	took        Times // evaluations and checkpoints
 	lines       interval
 	evaluations interval
 	saves       interval
@@ -202,7 +206,7 @@ func (t *trainer) step(w Window) (stop bool, err error) {
 		return false, err
 	}
 	save, needed := t.saves.due(w) || t.asked(), false
-	if t.evaluatesAfter(w) {
+	if t.options.evaluatesAfter(t.evaluations, w, t.plan.Updates) {
 		better, enough, err := t.evaluate(w)
 		if err != nil {
 			return false, err
@@ -358,6 +362,8 @@ func (t *trainer) finish() Result {
 	took := t.hooks.Now().Sub(t.began)
 	r := t.Result
 	r.Seconds = took.Seconds()
+	r.Times = t.took
+	r.Times.Updates = r.Seconds - t.took.Evaluations - t.took.Checkpoints
 	r.TokensPerS = rate(r.Tokens, took)
 	return r
 }

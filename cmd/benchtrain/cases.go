@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"stillhouse/internal/student"
@@ -38,6 +39,9 @@ func (b settings) config(c benchCase) string {
 	student, rows := b.smollm2, filepath.Join(b.work, "rows.jsonl")
 	if c.qwen3 {
 		student, rows = filepath.Join(b.work, "qwen3"), filepath.Join(b.work, "long.jsonl")
+	}
+	if strings.Contains(c.keys, "eval_strategy") {
+		c.keys += fmt.Sprintf(", eval_data: {path: %q, limit: 8}", rows)
 	}
 	return fmt.Sprintf("name: %s\ntrain: {student: %q, data: {path: %q}, learning_rate: 8e-5, max_steps: %d, logging_steps: 1, %s}\n", c.name, student, rows, b.steps+1, c.keys)
 }
@@ -90,7 +94,7 @@ func (b settings) prepare() error {
 			return err
 		}
 	}
-	if !b.wanted("qwen3_full") && !b.wanted("qwen3_lora") {
+	if !slices.ContainsFunc(b.chosen(), func(c benchCase) bool { return c.qwen3 }) {
 		return nil
 	}
 	c, err := student.ReadConfig(dir)

@@ -21,6 +21,7 @@ type settings struct {
 	program, python, smollm2, qwen3, rows, work, out string
 	pairs, steps                                     int
 	only                                             string
+	plans                                            bool
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	flag.StringVar(&b.out, "out", "docs/benchmarks", "the folder that the page is written to")
 	flag.IntVar(&b.pairs, "pairs", 3, "pairs of runs, peer and ours")
 	flag.IntVar(&b.steps, "steps", 3, "measured updates of a run, after one that is not")
+	flag.BoolVar(&b.plans, "plans", false, "hold what trainings take against what `stillhouse plan` says of them, in place of peers")
 	flag.StringVar(&b.only, "only", "", "names of the cases to run, by commas; all when empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -61,6 +63,9 @@ func (b settings) run(ctx context.Context) error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	if b.plans {
+		return b.plan(ctx)
+	}
 	r := report{Began: time.Now(), Machine: machine.Describe(), Steps: b.steps}
 	var failed error
 	r.Pairs, failed = bench.Run(ctx, b.cases(), b.pairs, func(c, who string, m measurement) {
@@ -75,10 +80,7 @@ func (b settings) run(ctx context.Context) error {
 
 // cases are those that are wanted, each with its peers.
 func (b settings) cases() (out []bench.Case[measurement]) {
-	for _, c := range cases {
-		if !b.wanted(c.name) {
-			continue
-		}
+	for _, c := range b.chosen() {
 		d := bench.Case[measurement]{Name: c.name, Ours: func(ctx context.Context) (measurement, error) { return b.ours(ctx, c) }}
 		for _, name := range c.peers {
 			d.Peers = append(d.Peers, bench.Runner[measurement]{Name: name, Run: func(ctx context.Context) (measurement, error) { return b.peer(ctx, name) }})
@@ -88,5 +90,16 @@ func (b settings) cases() (out []bench.Case[measurement]) {
 	return out
 }
 
-// wanted says whether a case is to be run.
-func (b settings) wanted(name string) bool { return bench.Wanted(b.only, name) }
+// chosen are the cases that are wanted, of those that are to be run.
+func (b settings) chosen() (out []benchCase) {
+	all := cases
+	if b.plans {
+		all = planCases
+	}
+	for _, c := range all {
+		if bench.Wanted(b.only, c.name) {
+			out = append(out, c)
+		}
+	}
+	return out
+}

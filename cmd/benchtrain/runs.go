@@ -12,6 +12,7 @@ import (
 
 	"stillhouse/internal/bench"
 	"stillhouse/internal/machine"
+	"stillhouse/train"
 )
 
 // A measurement is what one run says of its measured updates.
@@ -26,8 +27,14 @@ type measurement struct {
 
 	PlannedMiB int64   `json:"-"` // what `stillhouse plan` said
 	PlannedS   float64 `json:"-"`
-	Seconds    float64 `json:"-"` // of the whole training
+	Seconds    float64 `json:"-"` // of the whole command
+
+	Planned planned     `json:"-"`
+	Times   train.Times `json:"-"` // by parts, as they were
 }
+
+// planned is what `stillhouse plan` says of a training.
+type planned = train.Forecast
 
 // peer runs one configuration of bench/peer_train.py.
 func (b settings) peer(ctx context.Context, config string) (m measurement, err error) {
@@ -54,10 +61,7 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	if err != nil {
 		return m, err
 	}
-	var plan struct {
-		PeakMiB int64   `json:"peak_mib"`
-		Seconds float64 `json:"seconds"`
-	}
+	var plan planned
 	if err := json.Unmarshal([]byte(end.Out), &plan); err != nil {
 		return m, fmt.Errorf("plan: its output is not JSON: %w", err)
 	}
@@ -71,9 +75,9 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 		return m, err
 	}
 	var result struct {
-		Tokens        int64   `json:"tokens"`
-		TrainedTokens int64   `json:"trained_tokens"`
-		Seconds       float64 `json:"seconds"`
+		Tokens        int64       `json:"tokens"`
+		TrainedTokens int64       `json:"trained_tokens"`
+		Times         train.Times `json:"times"`
 	}
 	if err := json.Unmarshal([]byte(end.Out), &result); err != nil {
 		return m, fmt.Errorf("train: its output is not JSON: %w", err)
@@ -81,7 +85,8 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	if m, err = readLog(filepath.Join(dir, "student", "log.jsonl")); err != nil {
 		return m, err
 	}
-	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = w.last-w.first, end.PeakMiB, plan.PeakMiB, plan.Seconds, result.Seconds
+	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = w.last-w.first, end.PeakMiB, plan.PeakMiB, plan.Seconds, end.Wall
+	m.Planned, m.Times = plan, result.Times
 	m.Labels = m.Tokens * result.TrainedTokens / max(1, result.Tokens)
 	m.GEMM = (before + machine.MeasureGEMM(time.Second/2)) / 2
 	return m, os.RemoveAll(dir)

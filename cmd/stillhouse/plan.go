@@ -9,13 +9,14 @@ import (
 )
 
 func planCommand(c *console) *cobra.Command {
+	var o pipelines.PlanOptions
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "plan CONFIG",
 		Short: "Say what a run or a training would do and cost, before it does it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := pipelines.PlanFile(cmd.Context(), args[0])
+			plan, err := pipelines.PlanFile(cmd.Context(), args[0], o)
 			if err != nil {
 				return err
 			}
@@ -25,6 +26,7 @@ func planCommand(c *console) *cobra.Command {
 			return plan.WriteText(c.out)
 		},
 	}
+	cmd.Flags().StringVar(&o.Runs, "runs", "runs", "the folder that the run would lie in: how fast its disk is written to is measured")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

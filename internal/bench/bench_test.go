@@ -106,7 +106,7 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end.Out != "said\n" || seen == 0 || end.CPU <= 0 {
+	if end.Out != "said\n" || seen == 0 || end.CPU <= 0 || end.Wall <= 0 {
 		t.Errorf("seen %d times, %+v", seen, end)
 	}
 	// A shell holds a few MiB, whatever this process holds.

@@ -23,6 +23,7 @@ type Command struct {
 type Ended struct {
 	Out     string
 	CPU     float64 // processor time of the process and of children that it waited for, seconds
+	Wall    float64 // from its start to its end, seconds
 	PeakMiB int64   // the most memory that the process held, seen at the latest 20 ms before its end
 }
 
@@ -31,6 +32,7 @@ func (c Command) Run(ctx context.Context) (Ended, error) {
 	var out, bad bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &bad, append(os.Environ(), c.Env...)
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return Ended{}, err
 	}
@@ -51,7 +53,8 @@ func (c Command) Run(ctx context.Context) (Ended, error) {
 				said := bad.String()
 				return Ended{}, fmt.Errorf("%s: %w\n%s", strings.Join(c.Args, " "), err, said[max(0, len(said)-2000):])
 			}
-			return Ended{out.String(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), peak}, nil
+			took := cmd.ProcessState
+			return Ended{Out: out.String(), CPU: (took.UserTime() + took.SystemTime()).Seconds(), Wall: time.Since(began).Seconds(), PeakMiB: peak}, nil
 		}
 	}
 }

@@ -37,6 +37,9 @@ func EncodeParquet(batch arrow.RecordBatch, meta map[string]string) (data []byte
 			parquet.WithVersion(parquet.V2_6),
 			parquet.WithCompression(compress.Codecs.Zstd),
 			parquet.WithCreatedBy("stillhouse"),
+			parquet.WithDictionaryDefault(false),
+			parquet.WithDataPageSize(64<<10),
+			parquet.WithBatchSize(16),
 			parquet.WithMaxRowGroupLength(max(1, batch.NumRows()))),
 		pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {

@@ -72,13 +72,7 @@ func newDecoder(m *Model, w Weights) (*decoder, error) {
 
 // reserve makes the slab for the model's weights in any type.
 func (d *decoder) reserve(m *Model) (err error) {
-	bytes := 0
-	for _, p := range m.Params {
-		if bytes += kernel.VectorBytes(p.Size()); len(p.Shape) > 1 {
-			bytes += kernel.PackedBytes(kernel.Float32, p.Shape[0]+kernel.BlockPositions, p.Shape[1])
-		}
-	}
-	d.slab, err = kernel.NewSlab(bytes)
+	d.slab, err = kernel.NewSlab(packedBytes(m.Params))
 	return err
 }
 

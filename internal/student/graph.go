@@ -3,6 +3,7 @@ package student
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"gorgonia.org/gorgonia"
 
@@ -163,11 +164,14 @@ func (g *Graph) clear(added bool) {
 	}
 }
 
-// Close frees the graph's memory.
+// Close frees the graph's memory: the next collection takes it. The finalizers that gorgonia's machines have, which do
+// nothing without CUDA, would keep it until the one after that.
 func (g *Graph) Close() error {
 	if g.train == nil {
 		return nil
 	}
+	runtime.SetFinalizer(g.train, nil)
+	runtime.SetFinalizer(g.eval, nil)
 	err := g.train.Close()
 	if e := g.eval.Close(); err == nil {
 		err = e

@@ -263,6 +263,28 @@ func TestClose(t *testing.T) {
 }
 
 // A step makes little garbage: no activation is allocated anew.
+// The memory of a graph that was closed goes with the next collection.
+func TestClosedGraphIsCollected(t *testing.T) {
+	m := New(odd, 1, 0.3)
+	held := func() int64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int64(s.HeapAlloc)
+	}
+	const tokens = 4096
+	f, err := Measure(m, tokens, tokens)
+	require.NoError(t, err)
+	before := held()
+	g, err := NewGraph(m, tokens)
+	require.NoError(t, err)
+	_, err = g.Accumulate(full([]int32{1, 2, 3}), 1)
+	require.NoError(t, err)
+	require.Greater(t, held()-before, f.Activations/2)
+	require.NoError(t, g.Close())
+	require.Less(t, held()-before, f.Activations/4)
+}
+
 func TestStepAllocates(t *testing.T) {
 	m := New(small, 9, 0.02)
 	b := randomBatch(rand.New(rand.NewPCG(9, 9)), small, 5, repeat(50, 16)...)

@@ -58,20 +58,64 @@ func TestMeasureAdapter(t *testing.T) {
 			size += p.Size()
 		}
 		require.EqualValues(t, 4*size, f.Gradients)
-		p, err := MeasurePace(on, 37, 20, 10)
+		p, err := MeasurePace(on, randomBatch(rand.New(rand.NewPCG(1, 1)), odd, 2, 37), false)
 		require.NoError(t, err)
-		require.Positive(t, p.Pass)
+		require.Positive(t, p.Train.Pass)
+		require.Zero(t, p.Evaluate)
 	}
 }
 
 func TestMeasurePace(t *testing.T) {
-	p, err := MeasurePace(&Model{Config: odd, Params: Layout(odd)}, 64, 20, 10)
+	on := &Model{Config: odd, Params: Layout(odd)}
+	p, err := MeasurePace(on, randomBatch(rand.New(rand.NewPCG(1, 1)), odd, 3, 60), true)
 	require.NoError(t, err)
-	for _, v := range []float64{p.Token, p.Label, p.Pass, p.Parameter} {
-		require.GreaterOrEqual(t, v, 0.0)
-		require.Less(t, v, 1.0)
+	for _, c := range []Cost{p.Train, p.Evaluate} {
+		for _, v := range []float64{c.Token, c.Label, c.Pass} {
+			require.GreaterOrEqual(t, v, 0.0)
+			require.Less(t, v, 1.0)
+		}
+		require.Positive(t, c.Pass)
+		require.InEpsilon(t, 2*c.Seconds(100, 50, 4), c.Seconds(200, 100, 8), 1e-9)
 	}
-	require.Positive(t, p.Pass)
 	require.Positive(t, p.Parameter)
-	require.InEpsilon(t, 2*p.Seconds(100, 50, 4, 1, 1000), p.Seconds(200, 100, 8, 2, 1000), 1e-9)
+	require.Positive(t, p.Fresh)
+	_, err = MeasurePace(on, Batch{Lengths: []int{0}}, false)
+	require.NoError(t, err) // rows that train nothing take time all the same
+}
+
+// What is timed has the rows of the usual pass, as far as the budget goes, and as many labels as a tile of logits.
+func TestTimedRows(t *testing.T) {
+	usual := Batch{Lengths: []int{7, 1, 4}}
+	for i := range 12 {
+		usual.Tokens, usual.Labels = append(usual.Tokens, int32(i)), append(usual.Labels, []int32{Ignored, 3}[i%2])
+	}
+	labels := func(b Batch) (n int) {
+		require.Len(t, b.Labels, len(b.Tokens))
+		for _, l := range b.Labels {
+			n += min(1, int(l)-Ignored)
+		}
+		return n
+	}
+	on := timing{config: odd}
+	on.rows(usual)
+	require.Equal(t, []int{7, 1, 4}, on.body.Lengths)
+	require.Len(t, on.head.Tokens, 7)
+	require.Equal(t, []int{1, 1, 1, 6}, []int{labels(on.few), labels(on.body), labels(on.unlabelled), labels(on.head)})
+	on.config.HiddenSize, on.config.IntermediateSize, on.config.VocabSize = 1<<14, 1<<14, 1<<23
+	on.rows(usual)
+	require.Equal(t, []int{7, 1}, on.body.Lengths)
+	require.Len(t, on.head.Tokens, 5) // 2^25 logits
+}
+
+// From the times of two slices follows that of the whole model.
+func TestCostOfTheWhole(t *testing.T) {
+	c := odd
+	c.NumHiddenLayers, c.VocabSize = 10, 400
+	on := timing{config: c, layers: 2, vocabulary: 100}
+	on.few, on.body, on.head = Batch{Tokens: make([]int32, 2)}, Batch{Tokens: make([]int32, 52)}, Batch{Tokens: make([]int32, 32)}
+	// A layer takes 0.01 s and 0.001 a token; the head 0.02, and 0.003 a label.
+	cost := times{few: 2 * (0.01 + 2*0.001), body: 2 * (0.01 + 52*0.001), headFew: 0.01 + 2*0.001 + 0.02, headUnlabelled: 1, head: 1 + 30*0.003}.cost(on)
+	require.InDelta(t, 0.01, cost.Token, 1e-12)
+	require.InDelta(t, 0.012, cost.Label, 1e-12)
+	require.InDelta(t, 10*(0.01+2*0.001)+4*0.02, cost.Pass, 1e-12)
 }

@@ -1,6 +1,8 @@
 package jinja
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +68,44 @@ func TestInputStays(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "[2, 1][][('b', 2), ('a', [1])]", first)
 	require.Equal(t, first, second)
+}
+
+// TestNoFiles runs templates that want to see a file, a module, or Python behind a value: nothing of it is there.
+func TestNoFiles(t *testing.T) {
+	const secret = "what nobody may read"
+	path := filepath.Join(t.TempDir(), "secret.txt")
+	require.NoError(t, os.WriteFile(path, []byte(secret), 0o644))
+	vars := NewDict()
+	vars.Set("path", path)
+	for source, want := range map[string]string{
+		"{% include path %}":                     "can't load other files",
+		"{% include 'PATH' ignore missing %}":    "can't load other files",
+		"{% import 'PATH' as m %}{{ m }}":        "can't load other files",
+		"{% from 'PATH' import m %}{{ m }}":      "can't load other files",
+		"{% extends path %}":                     "can't load other files",
+		"{{ open(path).read() }}":                "'open' is undefined",
+		"{{ self.__init__.__globals__ }}":        "'self' is undefined",
+		"{{ cycler.__init__.__globals__.os }}":   "",
+		"{{ ''.__class__.__mro__[1] }}":          "",
+		"{{ path | attr('__class__') }}":         "",
+		"{{ path.format.__globals__ }}":          "",
+		"{{ '{0.__class__}'.format(path) }}":     "",
+		"{{ lipsum.__globals__['os'].popen }}":   "",
+		"{{ strftime_now.__globals__ }}":         "",
+		"{{ namespace(x=1).__class__ }}":         "",
+		"{{ raise_exception.__code__.co_code }}": "",
+		"{% do path.__class__ %}":                "",
+	} {
+		text, err := render(strings.ReplaceAll(source, "PATH", path), vars)
+		if want != "" {
+			require.ErrorContains(t, err, want, source)
+			continue
+		}
+		// Refused, or nothing: an undefined value prints as nothing.
+		if err == nil {
+			require.Empty(t, text, source)
+		}
+	}
 }
 
 func TestErrorsNameTheLine(t *testing.T) {

@@ -70,6 +70,9 @@ func writeArms(w io.Writer, student string, p *ArmsPlan) {
 	}
 	fmt.Fprintf(w, ", if every prompt yields its rows and every answer is as long as may be: %d rows, %d tokens, the longest row has %d.\n", f.Rows, f.Tokens, f.Longest)
 	writeTraining(w, f)
+	if f.AvailableMiB > 0 && f.PeakMiB > f.AvailableMiB {
+		fmt.Fprintf(w, "  should the rows be so long, they would not fit: lower max_length or distill.max_tokens, or free memory\n")
+	}
 	if len(p.Arms) > 1 {
 		fmt.Fprintf(w, "  for all arms %s\n", train.Duration(p.Seconds))
 	}

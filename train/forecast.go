@@ -116,7 +116,7 @@ func (g Training) remember(f *Forecast, resident bool) (err error) {
 	}
 	if free := g.free(); free > 0 {
 		f.AvailableMiB = mebi(free)
-		if more > free {
+		if more > free && !g.bound {
 			return f.refusal(mebi(more))
 		}
 	}

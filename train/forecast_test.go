@@ -51,6 +51,10 @@ func TestMemoryThatIsNotThere(t *testing.T) {
 	if stillhouse.KindOf(err) != stillhouse.Invalid || !strings.Contains(err.Error(), "and 1 MiB are there") || !strings.Contains(err.Error(), "lower max_length (the longest row has ") {
 		t.Errorf("%v", err)
 	}
+	g.bound = true
+	if f, err := g.Forecast(true); err != nil || f.AvailableMiB != 1 || f.PeakMiB <= 1 {
+		t.Errorf("a bound: %+v, %v", f, err)
+	}
 	big := Forecast{ModelMiB: 2000, GradientsMiB: 2000, OptimiserMiB: 4000, ActivationsMiB: 500, PassTokens: 512, Longest: 512}
 	if text := big.smaller(); !strings.Contains(text, "train an adapter") || strings.Contains(text, "max_length") {
 		t.Errorf("%s", text)
@@ -120,7 +124,7 @@ func TestForecastOfMemory(t *testing.T) {
 	big.HiddenSize, big.IntermediateSize, big.NumAttentionHeads, big.NumKeyValueHeads, big.HeadDim, big.VocabSize = 512, 2048, 8, 8, 64, 64
 	on := &student.Model{Config: big, Params: student.Layout(big)}
 	var err error
-	if on.Adapter, err = o.PEFT.blank(on); err != nil {
+	if on.Adapter, err = o.PEFT.blank(context.Background(), on, nil); err != nil {
 		t.Fatal(err)
 	}
 	of := func(change func(g *Training)) Forecast {

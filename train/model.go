@@ -45,7 +45,7 @@ func Load(ctx context.Context, o Options, progress func(file string, done, total
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	if o.PEFT != nil {
-		a, err := o.adapter(s.Model)
+		a, err := o.adapter(ctx, s.Model, progress)
 		if err == nil {
 			err = s.Model.Attach(a)
 		}

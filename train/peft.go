@@ -1,12 +1,15 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"stillhouse"
+	"stillhouse/internal/hub"
 	"stillhouse/internal/options"
 	"stillhouse/internal/student"
 )
@@ -29,7 +32,7 @@ type PEFT struct {
 	LayersPattern     any                `yaml:"layers_pattern" json:"layers_pattern" doc:"What the list of layers is called in the names, for layers_to_transform."`
 	RankPattern       map[string]int     `yaml:"rank_pattern" json:"rank_pattern" doc:"Ranks of the projections whose names end as a regular expression says, in place of r."`
 	AlphaPattern      map[string]float64 `yaml:"alpha_pattern" json:"alpha_pattern" doc:"lora_alpha of the projections whose names end as a regular expression says."`
-	InitAdapter       string             `yaml:"init_adapter" json:"init_adapter" doc:"A PEFT adapter directory to begin with, in place of drawn weights."`
+	InitAdapter       string             `yaml:"init_adapter" json:"init_adapter" doc:"A PEFT adapter to begin with, in place of drawn weights: a directory, or a name on the Hub."`
 	Merge             bool               `yaml:"merge" json:"merge" doc:"Write the student with the adapter merged into its weights; the adapter is beside it, in the folder adapter."`
 }
 
@@ -183,8 +186,9 @@ func (p PEFT) config(c student.AdapterConfig) (student.AdapterConfig, error) {
 	return c, nil
 }
 
-// adapter makes the adapter of a training, or reads the one that it goes on from.
-func (o Options) adapter(m *student.Model) (*student.Adapter, error) {
+// adapter makes the adapter of a training, or reads the one that it goes on from, downloading it when it is a name on the
+// Hub.
+func (o Options) adapter(ctx context.Context, m *student.Model, progress func(file string, done, total int64)) (*student.Adapter, error) {
 	p := o.PEFT
 	if p.InitAdapter == "" {
 		c, err := p.config(student.AdapterConfig{Base: o.Student, TargetModules: defaultTargets})
@@ -193,7 +197,7 @@ func (o Options) adapter(m *student.Model) (*student.Adapter, error) {
 		}
 		return student.NewAdapter(c, m, uint64(*o.Seed))
 	}
-	a, err := student.LoadAdapter(p.InitAdapter)
+	a, err := p.stored(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +221,18 @@ func (o Options) adapter(m *student.Model) (*student.Adapter, error) {
 	}
 	a.Config.Base = o.Student
 	return a, nil
+}
+
+// stored reads the adapter that a training goes on from.
+func (p PEFT) stored(ctx context.Context, progress func(file string, done, total int64)) (*student.Adapter, error) {
+	dir, err := hub.Resolve(ctx, p.InitAdapter, hub.Options{Progress: progress})
+	if err != nil {
+		return nil, fmt.Errorf("init_adapter: %w", err)
+	}
+	if !student.IsAdapter(dir) {
+		return nil, stillhouse.Invalidf("init_adapter: %s is no adapter: it has no %s", p.InitAdapter, student.AdapterConfigFile)
+	}
+	return student.LoadAdapter(dir)
 }
 
 // peftKeys are the keys of LoraConfig (PEFT 0.21) without a field.

@@ -62,7 +62,7 @@ func PlanTraining(ctx context.Context, o Options, p PlanOptions) (f Forecast, er
 	if err != nil {
 		return f, err
 	}
-	g := Training{Options: o, Model: s.Model, Rows: rows, Eval: eval, dir: p.Dir, asked: asked}
+	g := Training{Options: o, Model: s.Model, Rows: rows, Eval: eval, dir: p.Dir, asked: asked, bound: p.Prompts != nil}
 	debug.FreeOSMemory()
 	if f, err = g.Forecast(false); err != nil {
 		return f, err
@@ -96,7 +96,7 @@ func unloaded(ctx context.Context, o Options, progress func(file string, done, t
 	}
 	s := &Student{Dir: dir, Options: o, Model: &student.Model{Config: c, Params: student.Layout(c)}}
 	if o.PEFT != nil {
-		if s.Model.Adapter, err = o.PEFT.blank(s.Model); err != nil {
+		if s.Model.Adapter, err = o.PEFT.blank(ctx, s.Model, progress); err != nil {
 			return nil, fmt.Errorf("peft: %w", err)
 		}
 	}
@@ -107,9 +107,9 @@ func unloaded(ctx context.Context, o Options, progress func(file string, done, t
 }
 
 // blank is the adapter of a training, with or without its weights: to measure with.
-func (p PEFT) blank(m *student.Model) (*student.Adapter, error) {
+func (p PEFT) blank(ctx context.Context, m *student.Model, progress func(file string, done, total int64)) (*student.Adapter, error) {
 	if p.InitAdapter != "" {
-		return student.LoadAdapter(p.InitAdapter)
+		return p.stored(ctx, progress)
 	}
 	c, err := p.config(student.AdapterConfig{TargetModules: defaultTargets})
 	if err != nil {

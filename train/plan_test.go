@@ -88,6 +88,9 @@ func TestPlanOfPrompts(t *testing.T) {
 	if err != nil || open.Longest != 512 { // the student's positions
 		t.Errorf("%+v, %v", open, err)
 	}
+	if open.AvailableMiB == 0 || open.PeakMiB == 0 {
+		t.Errorf("%+v", open)
+	}
 	if _, err = plan("{max_length: 2}", 1, 10, ask("a")); err == nil || !strings.Contains(err.Error(), "raise max_length") {
 		t.Errorf("no room: %v", err)
 	}

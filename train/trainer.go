@@ -78,6 +78,7 @@ type Training struct {
 
 	dir   string       // that the student is written to; "" is none
 	asked int          // questions before and after
+	bound bool         // the rows are longer than those that will come: no memory is refused
 	size  int          // tokens of a pass at most, which no row exceeds; 0 chooses
 	free  func() int64 // memory that may be taken, in bytes; nil asks the machine
 }

@@ -63,8 +63,15 @@ func replace(path string, make func(temporary string) error) error {
 	return nil
 }
 
-// complete is an error that says what a model directory lacks: the configuration, or weights that its index names.
+// complete is an error that says what a model or adapter directory lacks: the configuration, or weights that its index
+// names.
 func complete(dir string, weights bool) error {
+	if _, err := os.Stat(filepath.Join(dir, adapterConfig)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, adapterWeights)); weights && err != nil {
+			return fmt.Errorf("%s is missing", adapterWeights)
+		}
+		return nil
+	}
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
 		return errors.New("config.json is missing")
 	}

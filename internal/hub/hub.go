@@ -168,7 +168,7 @@ func isGGUF(name string) bool { return strings.EqualFold(filepath.Ext(name), ".g
 
 // Resolve gives the directory of a model: a local directory or a .gguf file as it is, or that of a name on the Hub in the
 // cache, downloaded where it is not there yet. Only what the program reads is downloaded: the configuration, the tokenizer
-// and the safetensors weights.
+// and the safetensors weights; of a repository with an adapter and no model's weights, the adapter's.
 //
 // Its errors say what to do: the name is not there, the model is gated, the cache lacks it and there is no network, the
 // disk is full, a file is not what the Hub says it is.

@@ -105,6 +105,44 @@ func TestDownload(t *testing.T) {
 	require.ErrorContains(t, err, "is not in the cache")
 }
 
+// A repository with an adapter and no model's weights is an adapter.
+func TestDownloadAdapter(t *testing.T) {
+	h := newHub(t)
+	delete(h.files, "model.safetensors")
+	h.files["adapter_config.json"], h.files["adapter_model.safetensors"], h.files["adapter_model.bin"] = []byte(`{"peft_type": "LORA"}`), []byte("weights"), []byte("pickle")
+	for _, with := range []bool{true, false} { // config.json, which some leave beside it
+		if !with {
+			delete(h.files, "config.json")
+		}
+		o := h.options(t)
+		dir, err := Resolve(t.Context(), "org/name", o)
+		require.NoError(t, err)
+		for name := range h.files {
+			_, err := os.Stat(filepath.Join(dir, name))
+			kept := strings.HasPrefix(name, "adapter_") && !strings.HasSuffix(name, ".bin") || strings.HasPrefix(name, "tokenizer") || name == "config.json" || strings.HasSuffix(name, ".jinja")
+			require.Equal(t, kept, err == nil, name)
+		}
+		o.Offline = true
+		again, err := Resolve(t.Context(), "org/name", o)
+		require.NoError(t, err)
+		require.Equal(t, dir, again)
+		require.NoError(t, os.Remove(filepath.Join(dir, "adapter_model.safetensors")))
+		_, err = Resolve(t.Context(), "org/name", o)
+		require.ErrorContains(t, err, "adapter_model.safetensors is missing")
+	}
+	delete(h.files, "adapter_model.safetensors")
+	_, err := Resolve(t.Context(), "org/name", h.options(t))
+	require.ErrorContains(t, err, "there is no adapter_model.safetensors: choose an adapter that has it (pickled weights are not read)")
+	delete(h.files, "adapter_config.json")
+	_, err = Resolve(t.Context(), "org/name", h.options(t))
+	require.ErrorContains(t, err, "this is not a model that transformers saved, nor an adapter of PEFT's")
+	h.files["config.json"], h.files["model.safetensors"], h.files["adapter_config.json"] = []byte("{}"), []byte("w"), []byte("{}")
+	dir, err := Resolve(t.Context(), "org/name", h.options(t))
+	require.NoError(t, err)
+	_, err = os.Stat(filepath.Join(dir, "adapter_config.json"))
+	require.Error(t, err, "a model is none, whatever lies beside it")
+}
+
 func TestRevisions(t *testing.T) {
 	h := newHub(t)
 	o := h.options(t)

@@ -52,6 +52,12 @@ var (
 		"special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}
 )
 
+// The files of a PEFT adapter.
+const (
+	adapterConfig  = "adapter_config.json"
+	adapterWeights = "adapter_model.safetensors"
+)
+
 // fetch downloads what the cache lacks of the revision.
 func (r *repository) fetch(ctx context.Context) (string, error) {
 	commit, files, err := r.list(ctx)
@@ -62,12 +68,13 @@ func (r *repository) fetch(ctx context.Context) (string, error) {
 	for _, f := range files {
 		has[f] = true
 	}
-	if !has["config.json"] {
-		return "", stillhouse.Invalidf("there is no config.json: this is not a model that transformers saved")
+	adapter := has[adapterConfig] && !has["model.safetensors"] && !has[indexName]
+	if !has["config.json"] && !adapter {
+		return "", stillhouse.Invalidf("there is no config.json: this is not a model that transformers saved, nor an adapter of PEFT's")
 	}
 	var wanted []string
 	for _, f := range files {
-		if slices.Contains(small, f) || template.MatchString(f) {
+		if slices.Contains(small, f) || template.MatchString(f) || adapter && f == adapterConfig {
 			wanted = append(wanted, f)
 		}
 	}
@@ -77,7 +84,13 @@ func (r *repository) fetch(ctx context.Context) (string, error) {
 		}
 	}
 	var shards []string
-	if !r.NoWeights {
+	switch {
+	case r.NoWeights:
+	case adapter && !has[adapterWeights]:
+		return "", stillhouse.Invalidf("there is no %s: choose an adapter that has it (pickled weights are not read)", adapterWeights)
+	case adapter:
+		shards = []string{adapterWeights}
+	default:
 		if shards, err = r.weights(ctx, commit, has); err != nil {
 			return "", err
 		}

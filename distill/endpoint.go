@@ -28,6 +28,7 @@ type endpoint struct {
 	key      string
 	keyEnv   string // the variable that it is from
 	model    string
+	renames  bool // it calls the model otherwise than requests do
 	timeout  time.Duration
 	answered atomic.Bool   // it has brought an answer
 	drain    time.Duration // how long a request in flight may go on after the run was cancelled
@@ -65,7 +66,8 @@ func (e *endpoint) keyName() string {
 
 // A trip is one request and what came for it.
 type trip struct {
-	request []byte
+	request []byte // as it is stored
+	sent    []byte // the same, with the name that the endpoint has for the model
 	status  int
 	header  http.Header
 	body    []byte
@@ -75,7 +77,10 @@ type trip struct {
 // send makes one request. It goes on for a while after ctx is cancelled, since an answer that arrives is paid for. The
 // error is a [failure], or that of ctx when the run ended first.
 func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) {
-	t := &trip{request: body}
+	t := &trip{request: body, sent: body}
+	if e.renames {
+		t.sent = withModel(body, e.model)
+	}
 	sent, cancel := context.WithTimeout(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
@@ -104,6 +109,23 @@ func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) 
 	return t, r, nil
 }
 
+// withModel is a request under another name of the model.
+func withModel(body []byte, model string) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil { // we wrote it
+		return body
+	}
+	name, err := json.Marshal(model)
+	if err != nil {
+		return body
+	}
+	fields["model"] = name
+	if renamed, err := marshal(fields); err == nil {
+		return renamed
+	}
+	return body
+}
+
 type tripKey struct{}
 
 // A recorder is the transport under go-openai. It sends the trip's body in place of go-openai's, and keeps what comes.
@@ -119,9 +141,9 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	inject(req.Context(), req.Header)
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.sent)), nil }
 	req.Body, _ = req.GetBody()
-	req.ContentLength = int64(len(t.request))
+	req.ContentLength = int64(len(t.sent))
 	resp, err := r.base.RoundTrip(req)
 	if err != nil {
 		t.err = err

@@ -198,6 +198,24 @@ var behaviours = []behaviour{
 		assert.Equal(t, int64(16), r.Account.Kept)
 		assert.LessOrEqual(t, other.Requests(), 20)
 	}},
+	{"is one of several, under another name of the model", "it is asked by its name; answers are stored under the first one's", func(t *testing.T, tr *trial) {
+		other := testkit.StartTeacher(t, &testkit.Teacher{})
+		tr.change = func(d *Distill) {
+			d.Endpoints, d.Concurrency = []EndpointOptions{{Endpoint: other.URL(), Model: "org/m"}}, 1
+		}
+		want := mustRun(t, newStage(t, other, func(d *Distill) { d.Samples = Exactly(2) }), questions(8)).texts()
+		before := other.Requests()
+		r, err := tr.run(t)
+		require.NoError(t, err)
+		assert.ElementsMatch(t, want, r.texts())
+		require.Greater(t, other.Requests(), before, "both are asked")
+		for _, c := range other.Calls()[before:] {
+			assert.Equal(t, "org/m", c.Model)
+		}
+		asked := tr.server.Requests() + other.Requests()
+		assert.Len(t, mustRun(t, newStage(t, tr.server, inStore(tr.stage.Store), func(d *Distill) { d.Samples = Exactly(2) }), questions(8)).Rows, 16)
+		assert.Equal(t, asked, tr.server.Requests()+other.Requests())
+	}},
 	{"ignores `n`, or answers with fewer choices", "the first counts, the others are asked for alone, each with a seed of its own", func(t *testing.T, tr *trial) {
 		tr.choices = 1
 		r, err := tr.run(t)

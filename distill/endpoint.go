@@ -28,6 +28,7 @@ type endpoint struct {
 	key      string
 	keyEnv   string // the variable that it is from
 	model    string
+	renames  bool // it calls the model otherwise than requests do
 	timeout  time.Duration
 	answered atomic.Bool   // it has brought an answer
 	drain    time.Duration // how long a request in flight may go on after the run was cancelled
@@ -71,7 +72,8 @@ func newTransport(idle int) *http.Transport {
 // A trip is one request and what came for it.
 type trip struct {
 	path    string // in place of /chat/completions
-	request []byte
+	request []byte // as it is stored
+	sent    []byte // the same, with the name that the endpoint has for the model
 	status  int
 	header  http.Header
 	body    []byte
@@ -87,7 +89,10 @@ func (e *endpoint) send(ctx context.Context, body []byte) (*trip, reply, error) 
 
 // sendTo is send to another path than that of chats, where it names one.
 func (e *endpoint) sendTo(ctx context.Context, path string, body []byte) (*trip, reply, error) {
-	t := &trip{path: path, request: body}
+	t := &trip{path: path, request: body, sent: body}
+	if e.renames {
+		t.sent = withModel(body, e.model)
+	}
 	sent, silence, cancel := limitSilence(context.WithoutCancel(context.WithValue(ctx, tripKey{}, t)), e.timeout)
 	defer cancel()
 	t.silence = silence
@@ -120,6 +125,23 @@ func (e *endpoint) sendTo(ctx context.Context, path string, body []byte) (*trip,
 	return t, r, nil
 }
 
+// withModel is a request under another name of the model.
+func withModel(body []byte, model string) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil { // we wrote it
+		return body
+	}
+	name, err := json.Marshal(model)
+	if err != nil {
+		return body
+	}
+	fields["model"] = name
+	if renamed, err := marshal(fields); err == nil {
+		return renamed
+	}
+	return body
+}
+
 type tripKey struct{}
 
 // A recorder is the transport under go-openai. It sends the trip's body in place of go-openai's, and keeps what comes.
@@ -138,9 +160,9 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.URL.Path = strings.TrimSuffix(req.URL.Path, "/chat/completions") + t.path
 	}
 	inject(req.Context(), req.Header)
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.request)), nil }
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.sent)), nil }
 	req.Body, _ = req.GetBody()
-	req.ContentLength = int64(len(t.request))
+	req.ContentLength = int64(len(t.sent))
 	resp, err := r.base.RoundTrip(req)
 	if err != nil {
 		t.err = err

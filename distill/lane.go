@@ -62,7 +62,7 @@ func (l *lane) room(now time.Time, tokens float64) (ok bool, at time.Time, waits
 	if at := l.limits.ready(now, tokens); now.Before(at) {
 		return false, at, false
 	}
-	if at := l.told.ready(now, l.sent, tokens); now.Before(at) {
+	if at := l.told.ready(now, tokens); now.Before(at) {
 		return false, at, true
 	}
 	return true, now, false

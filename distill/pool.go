@@ -68,7 +68,9 @@ func newLanes(o *Options) (lanes []*lane, err error) {
 		if err != nil {
 			return nil, err
 		}
-		lanes = append(lanes, &lane{endpoint: newEndpoint(&e, key, o.Timeout), window: newWindow(e.Concurrency), limits: newLimits(e.Limits)})
+		to := newEndpoint(&e, key, o.Timeout)
+		to.renames = e.Model != o.Model
+		lanes = append(lanes, &lane{endpoint: to, window: newWindow(e.Concurrency), limits: newLimits(e.Limits)})
 	}
 	return lanes, nil
 }

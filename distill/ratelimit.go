@@ -81,7 +81,7 @@ func (q *quota) ready(now time.Time, n float64) time.Time {
 	return at
 }
 
-func (q *quotas) ready(now time.Time, _ int64, tokens float64) time.Time {
+func (q *quotas) ready(now time.Time, tokens float64) time.Time {
 	a, b := q.requests.ready(now, 1), q.tokens.ready(now, tokens)
 	if a.After(b) {
 		return a

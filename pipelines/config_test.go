@@ -281,7 +281,8 @@ func TestConfigRoundTrip(t *testing.T) {
 		if e.Type == "keys and values" { // which stand below their key
 			line = " " + e.Default + "\n"
 		}
-		if e.Default != "" && !slices.Contains(said, e.Key) && !strings.Contains(string(resolved), line) {
+		if e.Default != "" && !slices.Contains(said, e.Key) && !strings.Contains(e.Key, "[]") && // of a list's items, of which there are none
+			!strings.Contains(string(resolved), line) {
 			t.Errorf("%s: its default %s is not in\n%s", e.Key, e.Default, resolved)
 		}
 	}

@@ -27,6 +27,7 @@ type RunOptions struct {
 
 // free are the keys that may differ when a run goes on: they don't change what comes out.
 var free = []string{"distill.concurrency", "distill.timeout", "distill.max_retries", "distill.give_up_after", "distill.store", "distill.api_key_env", "distill.mode", "distill.batch",
+	"distill.endpoints", "distill.limits",
 	"train.save_strategy", "train.save_steps", "train.save_total_limit", "train.resume_from_checkpoint", "train.max_grad_norm_spike",
 	"distill.target", "distill.budget", "distill.prices", "distill.metrics_address", "distill.metrics_allow_remote",
 	"train.report_to", "train.logging_dir", "train.metrics_address", "train.metrics_allow_remote"}

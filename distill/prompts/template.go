@@ -23,8 +23,8 @@ type Template []TemplateMessage
 
 // A TemplateMessage is one message of a [Template].
 type TemplateMessage struct {
-	Role    string `yaml:"role" json:"role"`
-	Content string `yaml:"content" json:"content"`
+	Role    string `yaml:"role" json:"role" doc:"Who says it: system, user or assistant."`
+	Content string `yaml:"content" json:"content" doc:"What it says, with the row's columns by name."`
 }
 
 // UnmarshalYAML reads the user's message alone, {system: …, user: …}, or a list of messages.

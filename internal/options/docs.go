@@ -66,8 +66,20 @@ func describe(v reflect.Value, path string) (out []Entry) {
 			def = ""
 		}
 		out = append(out, Entry{Key: key, Type: typeName(f.Type), Default: def, Doc: doc})
+		if f.Type.Kind() == reflect.Slice && documented(f.Type.Elem()) {
+			out = append(out, describe(reflect.New(f.Type.Elem()), key+"[]")...)
+		}
 	}
 	return out
+}
+
+// documented reports whether a struct in a list has keys with doc tags.
+func documented(t reflect.Type) bool {
+	if !nested(t) {
+		return false
+	}
+	_, own := reflect.New(t).Interface().(yaml.Unmarshaler)
+	return !own
 }
 
 // nested reports whether a field's keys are documented one by one.

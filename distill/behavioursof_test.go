@@ -173,7 +173,7 @@ var behaviours = []behaviour{
 		assert.Equal(t, int64(120), r.Account.Kept, "989 failures are more than all tries of all prompts")
 	}},
 	{"fails the last few prompts for `give_up_after`", "they fail (transient), and the run does not", func(t *testing.T, tr *trial) {
-		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries = 8, new(12); d.Expect(8) }
+		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries, d.GiveUpAfter = 8, new(12), 3*time.Hour; d.Expect(8) }
 		tr.fault = func(c testkit.Call) *testkit.Fault {
 			if c.Prompt() >= question(2) && c.Prompt() <= question(8) {
 				return testkit.Status(500, "", "")

@@ -83,6 +83,7 @@ func TestOptionsTaken(t *testing.T) {
 	for _, text := range []string{
 		"{packing: false, report_to: none, bf16: false, fp16: false, save_strategy: 'no', eval_strategy: 'no', output_dir: ./out}",
 		"{report_to: [], loss_type: nll, optim: adamw_torch, dataloader_num_workers: 4, disable_tqdm: true}",
+		"{neftune_noise_alpha: null, label_smoothing_factor: 0.0}",
 		"{pad_to_multiple_of: auto, gradient_checkpointing: false, use_cpu: true, bf16: null, packing_strategy: null}",
 		"{report_to: prometheus, metrics_address: '[::1]:0'}", "{metrics_address: '0.0.0.0:9464'}", "{report_to: prometheus, metrics_address: '0.0.0.0:9464', metrics_allow_remote: true}",
 	} {
@@ -110,7 +111,8 @@ func TestOptionsRefused(t *testing.T) {
 		{"eval_on_start: true", "eval_on_start: is true, but there are no rows"},
 		{"{eval_split: 0.1, eval_data: {path: rows.jsonl}}", "eval_split: is 0.1, but eval_data names the rows"},
 		{"per_device_eval_batch_size: 0", "per_device_eval_batch_size: is 0"},
-		{"neftune_noise_alpha: 5", "neftune_noise_alpha: is 5"},
+		{"neftune_noise_alpha: 5", "neftune_noise_alpha: is 5, which is not done here: no noise is added to the embeddings; leave it out"},
+		{"label_smoothing_factor: 0.1", "label_smoothing_factor: is 0.1, which is not done here: labels are not smoothed; leave it out or write 0"},
 		{"deepspeed: {stage: 3}", "deepspeed: is set"},
 		{"bf16: true", "bf16: is true, which is not done here: training is in float32; leave it out or write false"},
 		{"eval_strategy: steps", "eval_strategy: is steps"},

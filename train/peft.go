@@ -73,8 +73,14 @@ func (p PEFT) Validate() error {
 		return options.Wrongf("init_lora_weights", "is %v, which is not done here: write true, gaussian or false", p.InitLoraWeights)
 	}
 	for key, v := range map[string]any{"target_modules": p.TargetModules, "exclude_modules": p.ExcludeModules, "layers_pattern": p.LayersPattern} {
-		if _, err := modules(v); err != nil {
+		m, err := modules(v)
+		if err != nil {
 			return options.Wrongf(key, "is %v: %v", v, err)
+		}
+		for _, name := range m.Names {
+			if last := name[strings.LastIndex(name, ".")+1:]; key == "target_modules" && (last == "lm_head" || last == "embed_tokens") {
+				return options.Wrongf(key, "names %s: the projections of the layers can have adapters, the embedding and the output head cannot; take it out", name)
+			}
 		}
 	}
 	if _, err := layers(p.LayersToTransform); err != nil {
@@ -241,7 +247,7 @@ var peftKeys = map[string]foreign{
 	"task_type":               only("the student is a causal language model", "CAUSAL_LM"),
 	"bias":                    only("the base's biases stay as they are", "none"),
 	"fan_in_fan_out":          off("projections are stored [out, in]"),
-	"modules_to_save":         unset("only adapters are trained; leave peft out to train the whole model"),
+	"modules_to_save":         unset("beside an adapter the base stays as it is, embedding and output head too; without peft all of it is trained"),
 	"trainable_token_indices": unset("the embedding is not trained beside an adapter"),
 	"target_parameters":       unset("adapters are of modules: name them in target_modules"),
 	"layer_replication":       unset("layers are not repeated"),

@@ -78,7 +78,7 @@ func writeTraining(w io.Writer, f train.Forecast) {
 		fmt.Fprintf(w, ", of %d MiB that are there", f.AvailableMiB)
 	}
 	fmt.Fprintf(w, "\n  %s\n", f.Memory())
-	fmt.Fprintf(w, "time: about %s on this machine, whose products run at %.0f GFLOP/s\n  %s\n", train.Duration(f.Seconds), f.GEMM, f.Parts())
+	fmt.Fprintf(w, "time: about %s on this machine, whose products run at %.0f GFLOP/s%s\n  %s\n", train.Duration(f.Seconds), f.GEMM, f.Unsteady(), f.Parts())
 }
 
 // trainsAlone says whether the file is a config of training alone. What cannot be read is a run's: reading it will say why.

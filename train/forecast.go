@@ -40,6 +40,7 @@ type Forecast struct {
 	Seconds float64 `json:"seconds"` // of all of it, 0 when it was not measured
 	Times   Times   `json:"times"`
 	GEMM    float64 `json:"gemm_gflops"` // of a bare product on this machine
+	Varied  float64 `json:"varied"`      // the share by which the machine's speed varied while it was measured
 
 	footprint student.Footprint
 	work      workload
@@ -187,9 +188,17 @@ func (f Forecast) String() string {
 	}
 	text += fmt.Sprintf("; memory %d MiB at most (%s)", f.PeakMiB, f.Memory())
 	if f.Seconds > 0 {
-		text += fmt.Sprintf("; about %s at %.0f GFLOP/s (%s)", Duration(f.Seconds), f.GEMM, f.Parts())
+		text += fmt.Sprintf("; about %s at %.0f GFLOP/s (%s)%s", Duration(f.Seconds), f.GEMM, f.Parts(), f.Unsteady())
 	}
 	return text
+}
+
+// Unsteady warns of a machine that does other work.
+func (f Forecast) Unsteady() string {
+	if f.Varied < 0.2 {
+		return ""
+	}
+	return fmt.Sprintf("; its speed varied by %.0f %% while it was measured, as where other programs run: the time may be as wrong", 100*f.Varied)
 }
 
 // Memory is the memory by parts, in MiB.

@@ -179,6 +179,16 @@ func TestForecastIsTold(t *testing.T) {
 	}
 }
 
+// A machine whose speed varies is warned of.
+func TestForecastOfAnUnsteadyMachine(t *testing.T) {
+	for varied, want := range map[float64]bool{0: false, 0.19: false, 0.25: true} {
+		f := Forecast{Seconds: 3, Varied: varied}
+		if got := strings.Contains(f.String(), "varied by 25 %"); got != want {
+			t.Errorf("%v: %s", varied, f)
+		}
+	}
+}
+
 func TestTame(t *testing.T) {
 	before := debug.SetGCPercent(77)
 	defer debug.SetGCPercent(before)

@@ -80,7 +80,7 @@ func (g Training) Pace(f *Forecast) error {
 		}
 		f.Times.Questions = 2 * (ask.Ready + float64(g.asked*answerTokens)*ask.Token)
 	}
-	f.Seconds, f.GEMM = f.Times.Sum(), machine.GEMMRate()
+	f.Seconds, f.GEMM, f.Varied = f.Times.Sum(), machine.GEMMRate(), pace.Unlike
 	return nil
 }
 

@@ -2,6 +2,7 @@ package student
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ type Pace struct {
 	Evaluate  Cost    // forward alone; nothing unless it was asked for
 	Parameter float64 // the norm and the optimiser, for a trained parameter and update
 	Fresh     float64 // a byte of memory that is touched for the first time
+	Unlike    float64 // by how much of it the time of the same passes differed, the earlier from the later
 }
 
 // A Cost is the time of passes, in seconds.
@@ -49,7 +51,7 @@ func MeasurePace(m *Model, usual Batch, evaluates bool) (p Pace, err error) {
 	if err := t.measure(m, evaluates); err != nil {
 		return p, fmt.Errorf("measuring the pace: %w", err)
 	}
-	p.Train = t.train.cost(t)
+	p.Train, p.Unlike = t.train.cost(t), t.unlike
 	if evaluates {
 		p.Evaluate = t.evaluate.cost(t)
 	}
@@ -79,6 +81,7 @@ type timing struct {
 	few, body        Batch // two tokens, and rows of a usual pass; one label each
 	unlabelled, head Batch // as many tokens as a tile of logits has labels, with one label and with one for each
 	train, evaluate  times
+	unlike           float64 // of the passes over body
 }
 
 // times are those of passes, in seconds: over few and body with some layers and hardly a head, and over few, unlabelled
@@ -173,7 +176,8 @@ func (t *timing) slice(m *Model, layers, vocabulary int, evaluates bool, passes 
 		if len(p.batch.Tokens) <= len(t.few.Tokens) {
 			seconds /= 3
 		}
-		if *p.train, err = repeated(seconds, func() error {
+		var unlike float64
+		if *p.train, unlike, err = repeated(seconds, func() error {
 			if p.fresh {
 				g.ZeroGradients()
 			}
@@ -182,30 +186,41 @@ func (t *timing) slice(m *Model, layers, vocabulary int, evaluates bool, passes 
 		}); err != nil {
 			return err
 		}
+		if p.train == &t.train.body {
+			t.unlike = unlike
+		}
 		if !evaluates {
 			continue
 		}
-		if *p.evaluate, err = repeated(seconds, func() error { _, err := g.Evaluate(p.batch); return err }); err != nil {
+		if *p.evaluate, _, err = repeated(seconds, func() error { _, err := g.Evaluate(p.batch); return err }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// repeated is the mean time of something that is done again and again for so many seconds, but for the first time: memory is touched then.
-func repeated(seconds float64, do func() error) (float64, error) {
-	total, n := 0.0, 0
-	for i := 0; n < 2 || total < seconds && n < 50; i++ {
+// repeated is the mean time of something that is done again and again for so many seconds, but for the first time: memory
+// is touched then. unlike is by how much of it the two halves of the time differ: how much the machine's speed varies.
+func repeated(seconds float64, do func() error) (mean, unlike float64, err error) {
+	var all []float64
+	for i, total := 0, 0.0; len(all) < 2 || total < seconds && len(all) < 50; i++ {
 		began := time.Now()
 		if err := do(); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if i > 0 {
-			total += time.Since(began).Seconds()
-			n++
+			all = append(all, time.Since(began).Seconds())
+			total += all[len(all)-1]
 		}
 	}
-	return total / float64(n), nil
+	average := func(of []float64) (sum float64) {
+		for _, t := range of {
+			sum += t
+		}
+		return sum / float64(len(of))
+	}
+	mean = average(all)
+	return mean, math.Abs(average(all[:len(all)/2])-average(all[len(all)/2:])) / mean, nil
 }
 
 // cost is what passes of the whole model take. Embedding, last norm and a head of few rows are little beside a layer, and

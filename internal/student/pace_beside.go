@@ -49,7 +49,7 @@ func MeasureMerging(m *Model) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("measuring the pace: %w", err)
 	}
-	took, err := repeated(paceSeconds, func() error { _, err := s.Merged(); return err })
+	took, _, err := repeated(paceSeconds, func() error { _, err := s.Merged(); return err })
 	return took * float64(m.Config.NumHiddenLayers), err
 }
 
@@ -72,7 +72,7 @@ func MeasureAsking(m *Model) (a Asking, err error) {
 	a.Ready = whole * time.Since(began).Seconds()
 	defer g.Close()
 	const tokens = 16
-	took, err := repeated(paceSeconds, func() error {
+	took, _, err := repeated(paceSeconds, func() error {
 		_, err := g.Generate(context.Background(), Request{Tokens: []int32{1}, MaxTokens: tokens}, nil)
 		return err
 	})

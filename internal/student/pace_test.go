@@ -1,6 +1,7 @@
 package student
 
 import (
+	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -105,6 +106,21 @@ func TestTimedRows(t *testing.T) {
 	on.rows(usual)
 	require.Equal(t, []int{7, 1}, on.body.Lengths)
 	require.Len(t, on.head.Tokens, 5) // 2^25 logits
+}
+
+// What is repeated is so often enough, and its time is that of the times after the first.
+func TestRepeated(t *testing.T) {
+	for _, seconds := range []float64{0, 1e9} {
+		n := 0
+		mean, unlike, err := repeated(seconds, func() error { n++; return nil })
+		require.NoError(t, err)
+		require.Equal(t, map[float64]int{0: 3, 1e9: 51}[seconds], n)
+		require.Positive(t, mean)
+		require.GreaterOrEqual(t, unlike, 0.0)
+		require.LessOrEqual(t, unlike, 2.0)
+	}
+	_, _, err := repeated(0, func() error { return io.EOF })
+	require.ErrorIs(t, err, io.EOF)
 }
 
 // From the times of two slices follows that of the whole model.

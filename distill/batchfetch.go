@@ -282,7 +282,7 @@ func (f *fetched) keep(t *trip, r reply, of batchRequest) error {
 	}
 	cost := paid(&r, t.request, n)
 	cost.Requests = 1
-	if err := a.tally.came(cost); err != nil {
+	if err := a.purse.pay(&hold{bytes: len(t.request), free: a.opts.Budget == (Budget{})}, cost); err != nil {
 		return err
 	}
 	f.b.mu.Lock()

@@ -193,15 +193,12 @@ func (p *plan) afford(bytes, n, limit int, sent bool) bool {
 	purse.mu.Unlock()
 	all := p.b.a.tally.sums()
 	spent := o.Budget.Spent(all, o.Prices)
-	all.Requests += p.on.Requests + 1
-	all.PromptTokens += p.on.PromptTokens + h.PromptTokens
-	all.CompletionTokens += p.on.CompletionTokens + h.CompletionTokens
+	all.add(p.on)
+	all.add(h.Counters)
 	if !sent && (spent || p.on.Requests > 0 && !o.Budget.allows(all, o.Prices, true)) {
 		return false
 	}
-	p.on.Requests++
-	p.on.PromptTokens += h.PromptTokens
-	p.on.CompletionTokens += h.CompletionTokens
+	p.on.add(h.Counters)
 	return true
 }
 

@@ -60,7 +60,7 @@ func (d *Distill) Ask(ctx context.Context, question Question) ([]Item, error) {
 		if o.unasked != "" {
 			return nil, ErrBudgetSpent
 		}
-		items[i] = Item{Answer: o.answer, Key: q.keys[i]}
+		items[i] = Item{Answer: a.opts.shape(o.answer), Key: q.keys[i]}
 		if o.failed != nil {
 			items[i].Failed = o.failed.asError("%s", o.failed.message)
 		}
@@ -74,7 +74,7 @@ func (o Options) question(question Question) (*query, error) {
 		return nil, errors.New("distill: a question has messages or a text, and samples")
 	}
 	o.System, o.Temperature, o.TopP, o.MaxTokens, o.Stop, o.Samples = "", &question.Temperature, question.TopP, question.MaxTokens, question.Stop, Exactly(1)
-	o.AnswerOptions = AnswerOptions{Stream: o.Stream, StreamUsage: o.StreamUsage, ReasoningEffort: o.ReasoningEffort} // the rest is for answers
+	o.AnswerOptions = AnswerOptions{Stream: o.Stream, StreamUsage: o.StreamUsage, ReasoningEffort: o.ReasoningEffort, ReasoningTags: o.ReasoningTags} // the rest is for answers
 	if *o.Seed >= 0 {
 		o.Seed = &question.Seed
 	}

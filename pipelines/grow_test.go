@@ -103,7 +103,7 @@ func TestGrownRun(t *testing.T) {
 	dir := t.TempDir()
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{Answer: writesTasks})
 	c := grownConfig(t, dir, teacher.URL(), "{path: '"+seedFile(t, dir)+"', template: '{{ instruction }}{% if input %} {{ input }}{% endif %}', grow: {target: 300, round: 8}}")
-	plan, err := MakePlan(context.Background(), c, PlanOptions{})
+	plan, err := MakePlan(context.Background(), c, PlanOptions{Runs: dir})
 	if err != nil || plan.Prompts != 310 || plan.Grown != 300 {
 		t.Fatalf("%+v, %v", plan, err)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"stillhouse"
-	"stillhouse/internal/conversation"
 	"stillhouse/internal/rowfile"
 )
 
@@ -25,6 +24,7 @@ type examples struct {
 type example struct {
 	mark
 	turns    []stillhouse.Message
+	whole    []json.RawMessage // the same, where a message has more than role and content
 	question identity
 	place    string // such as "train.jsonl line 7"
 }
@@ -63,8 +63,19 @@ func readExamples(ctx context.Context, m *maker, own []file) (*examples, error) 
 		if len(kept) == o.Pool && !kept[0].after(e.mark) {
 			return nil
 		}
-		_, turns := splitSystem(p.Prompt.Prompt)
+		system, turns := splitSystem(p.Prompt.Prompt)
 		e.turns = append(slices.Clone(turns), stillhouse.Message{Role: "assistant", Content: p.answer})
+		if p.Messages != nil {
+			raw, err := p.whole()
+			if err != nil {
+				return err
+			}
+			answer, err := rowfile.Encode(e.turns[len(e.turns)-1])
+			if err != nil {
+				return err
+			}
+			e.whole = append(slices.Clone(raw[len(system):]), answer)
+		}
 		if len(kept) < o.Pool {
 			heap.Push(&kept, e)
 			return nil
@@ -91,6 +102,9 @@ func (e *examples) before(p *made) error {
 	if err != nil {
 		return err
 	}
+	if err := p.addWhole(chosen); err != nil {
+		return err
+	}
 	system, turns := splitSystem(p.Prompt.Prompt)
 	ms := slices.Clone(system)
 	places := make([]string, len(chosen))
@@ -99,13 +113,6 @@ func (e *examples) before(p *made) error {
 		places[i] = x.place
 	}
 	p.Prompt.Prompt = append(ms, turns...)
-	if p.Messages != nil {
-		full, err := conversation.InsertTurns(ms[len(system):], *p.Messages)
-		if err != nil {
-			return err
-		}
-		p.Messages = &full
-	}
 	meta := map[string]json.RawMessage{}
 	if p.Meta != nil {
 		if err := json.Unmarshal([]byte(*p.Meta), &meta); err != nil {
@@ -121,6 +128,34 @@ func (e *examples) before(p *made) error {
 	}
 	text := string(b)
 	p.Meta = &text
+	return nil
+}
+
+// addWhole puts examples into the messages that have more than role and content, of the prompt or of the examples.
+func (p *made) addWhole(chosen []*example) error {
+	if p.Messages == nil && !slices.ContainsFunc(chosen, func(x *example) bool { return x.whole != nil }) {
+		return nil
+	}
+	raw, err := p.whole()
+	if err != nil {
+		return err
+	}
+	system, _ := splitSystem(p.Prompt.Prompt)
+	all := slices.Clone(raw[:len(system)])
+	for _, x := range chosen {
+		whole := x.whole
+		if whole == nil {
+			if whole, err = (&made{Prompt: stillhouse.Prompt{Prompt: x.turns}}).whole(); err != nil {
+				return err
+			}
+		}
+		all = append(all, whole...)
+	}
+	text, err := rowfile.Encode(append(all, raw[len(system):]...))
+	if err != nil {
+		return err
+	}
+	p.Messages = new(string(text))
 	return nil
 }
 

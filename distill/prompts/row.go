@@ -200,9 +200,33 @@ func (p *made) identify(examples bool) (err error) {
 	if p.content, err = identityOf(p.Identity()); err != nil || !examples {
 		return err
 	}
+	if p.Messages != nil {
+		raw, err := p.whole()
+		if err != nil {
+			return err
+		}
+		system, _ := splitSystem(p.Prompt.Prompt)
+		p.question, err = identityOf(raw[len(system):])
+		return err
+	}
 	_, turns := splitSystem(p.Prompt.Prompt)
 	p.question, err = identityOf(turns)
 	return err
+}
+
+// whole are the messages with all that they have, each as JSON.
+func (p *made) whole() (raw []json.RawMessage, err error) {
+	if p.Messages != nil {
+		return raw, json.Unmarshal([]byte(*p.Messages), &raw)
+	}
+	for _, m := range p.Prompt.Prompt {
+		b, err := rowfile.Encode(m)
+		if err != nil {
+			return nil, err
+		}
+		raw = append(raw, b)
+	}
+	return raw, nil
 }
 
 // values are those of the columns that are read, numbers as json.Number.
@@ -240,7 +264,7 @@ func (m *maker) meta(values map[string]any) (*string, error) {
 // splitSystem cuts the system prompt off a conversation.
 func splitSystem(ms []stillhouse.Message) (system, turns []stillhouse.Message) {
 	n := 0
-	for n < len(ms) && (ms[n].Role == "system" || ms[n].Role == "developer") {
+	for n < len(ms) && conversation.HasSystem(ms[n:]) {
 		n++
 	}
 	return ms[:n], ms[n:]

@@ -114,7 +114,7 @@ func timeWriting(dir string, most int64) (float64, error) {
 	if err != nil {
 		return 0, stillhouse.Invalidf("train: the student is to lie in %s, which cannot be written to: %w", dir, err)
 	}
-	data := make([]float32, max(1<<10, min(most/4, 1<<23)))
+	data := make([]float32, max(1<<10, min(most/4, 1<<24)))
 	for i := range data {
 		data[i] = float32(i)
 	}

@@ -87,7 +87,7 @@ func MeasureAsking(m *Model) (a Asking, err error) {
 // weights is read.
 func MeasureLoading(dir string, c Config) (float64, error) {
 	const most = 1 << 22 // elements
-	floats := func(*Param, []float32) error { return nil }
+	var floats func(*Param, []float32) error
 	if file, err := gguf.Find(dir); err != nil {
 		return 0, err
 	} else if file != "" {

@@ -58,7 +58,7 @@ curate: {rewards: [math]}
 		{"empty config", []string{"validate", config("e.yaml", "")}, []string{"e.yaml", "empty"}},
 		{"not YAML", []string{"validate", config("n.yaml", "a: [")}, []string{"n.yaml", "line 1"}},
 		{"unknown key", []string{"validate", config("u.yaml", good+"trian: {}\n")}, []string{"u.yaml", "line 5", "trian", `"train"`}},
-		{"unknown nested key", []string{"validate", config("u2.yaml", strings.Replace(good, "model: m", "modle: m", 1))}, []string{"line 3", "distill.modle", `"model"`}},
+		{"unknown nested key", []string{"validate", config("u2.yaml", strings.Replace(good, "model: m", "modell: m", 1))}, []string{"line 3", "distill.modell", `"model"`}},
 		{"wrong type", []string{"validate", config("t.yaml", strings.Replace(good, "model: m", "model: m, samples: many", 1))}, []string{"line 3", "distill.samples", "whole number", "many"}},
 		{"impossible value", []string{"validate", config("v.yaml", strings.Replace(good, "model: m", "model: m, samples: -1", 1))}, []string{"v.yaml", "line 3", "samples", "-1"}},
 		{"unknown reward", []string{"validate", config("r.yaml", strings.Replace(good, "[math]", "[maths]", 1))}, []string{"line 4", "maths", `"math"`}},

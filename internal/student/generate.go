@@ -132,7 +132,7 @@ func (g *Generator) Check(r Request) error {
 
 // Generate makes the samples of a request. It may be called from many goroutines: their requests are decoded together.
 // onToken, unless nil, is called for each token in the caller's goroutine; a sample ends after the token for which it
-// returns false.
+// returns false. No token is handed on once ctx is cancelled.
 func (g *Generator) Generate(ctx context.Context, r Request, onToken func(sample int, token int32) bool) ([]Completion, error) {
 	if err := g.Check(r); err != nil {
 		return nil, err
@@ -162,6 +162,9 @@ func (g *Generator) Generate(ctx context.Context, r Request, onToken func(sample
 			return nil, err
 		}
 		for _, e := range events {
+			if err := ctx.Err(); err != nil { // which onToken may have brought about
+				return nil, err
+			}
 			c := &out[e.sample]
 			if done[e.sample] {
 				continue // what was decoded before the loop heard that the sample is over

@@ -23,8 +23,8 @@ var planCases = []benchCase{
 	{name: "plan_full", keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8" + often},
 	{name: "plan_lora", keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}" + often},
 	{name: "plan_questions", keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 8, questions: [\"Calculate 1+1-1\", \"What's the difference between thread and process?\"]"},
-	{name: "plan_qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512" + often},
-	{name: "plan_qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}" + often},
+	{name: "plan_qwen3_full", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, truncation_mode: keep_end" + often},
+	{name: "plan_qwen3_lora", qwen3: true, keys: "per_device_train_batch_size: 1, gradient_accumulation_steps: 2, max_length: 512, truncation_mode: keep_end, peft: {r: 16, lora_alpha: 32, target_modules: all-linear, merge: true}" + often},
 }
 
 // plan runs the cases of plans that are wanted, and writes what was said beside what came.

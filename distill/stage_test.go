@@ -67,6 +67,7 @@ func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) 
 	t.Helper()
 	d := &Distill{Options: Options{Model: "m", Samples: Exactly(4), MaxTokens: 40, Concurrency: 4, GiveUpAfter: time.Hour,
 		Identity: "test"}}
+	d.clock, d.draw = newLeap(), func() float64 { return 0.5 }
 	if teacher != nil {
 		d.Endpoint = teacher.URL()
 	}
@@ -76,7 +77,6 @@ func newStage(t *testing.T, teacher *testkit.Teacher, change ...func(*Distill)) 
 	if d.Store == "" {
 		d.Store = filepath.Join(t.TempDir(), "responses.db")
 	}
-	d.clock, d.draw = newLeap(), func() float64 { return 0.5 }
 	t.Cleanup(func() { assert.NoError(t, d.Close()) })
 	return d
 }

@@ -69,13 +69,21 @@ func (s *Server) fault(sum [32]byte, before int64) string {
 	return ""
 }
 
-func (s *Server) count(status int, fault string) {
+// met counts a fault, "" for none, before its request hears of it.
+func (s *Server) met(fault string) {
+	if fault == "" {
+		return
+	}
+	s.statusMu.Lock()
+	defer s.statusMu.Unlock()
+	s.byFaults[fault]++
+}
+
+// count counts an answer, after it is sent.
+func (s *Server) count(status int) {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
 	s.byStatus[strconv.Itoa(status)]++
-	if fault != "" {
-		s.byFaults[fault]++
-	}
 }
 
 // Stats are the books, as /stats gives them. Bodies are told apart byte for byte.

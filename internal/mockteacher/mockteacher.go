@@ -121,7 +121,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	body, err := readAll((*buffer)[:0], r.Body)
 	*buffer = body
 	if err != nil {
-		s.count(0, "gone")
+		s.met("gone")
+		s.count(0)
 		return
 	}
 	sum := sha256.Sum256(body)
@@ -130,8 +131,9 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fault := s.fault(sum, before)
+	s.met(fault)
 	status := s.answer(w, r, body, sum, fault)
-	s.count(status, fault)
+	s.count(status)
 	if status == http.StatusOK && fault != "garbage" {
 		s.books.answered(sum)
 		s.lastOKNS.Store(time.Now().UnixNano())
@@ -143,7 +145,8 @@ func (s *Server) refuses(w http.ResponseWriter, atOnce int) bool {
 	if s.opts.AtOnce > 0 && atOnce > s.opts.AtOnce {
 		s.retryAfter(w)
 		writeError(w, http.StatusTooManyRequests, "requests", "rate_limit_exceeded", "there are too many requests at once")
-		s.count(http.StatusTooManyRequests, "at once")
+		s.met("at once")
+		s.count(http.StatusTooManyRequests)
 		return true
 	}
 	if s.opts.Rate == 0 {
@@ -161,7 +164,8 @@ func (s *Server) refuses(w http.ResponseWriter, atOnce int) bool {
 	}
 	s.retryAfter(w)
 	writeError(w, http.StatusTooManyRequests, "requests", "rate_limit_exceeded", "the rate limit is reached")
-	s.count(http.StatusTooManyRequests, "rate")
+	s.met("rate")
+	s.count(http.StatusTooManyRequests)
 	return true
 }
 

@@ -76,15 +76,14 @@ func TestFaults(t *testing.T) {
 		_, body, err := ask(t, server.URL, question)
 		require.NoError(t, err)
 		assert.True(t, json.Valid(body), "a body meets one fault")
-		assert.Equal(t, map[string]int64{kind: 1}, mock.Stats().ByFault)
 		server.Close()
+		assert.Equal(t, map[string]int64{kind: 1}, mock.Stats().ByFault)
 	}
 }
 
 func TestRateAndBooks(t *testing.T) {
 	mock := New(Options{Rate: 0.001, Burst: 2, Headers: true, RetryAfter: "1"})
 	server := httptest.NewServer(mock)
-	defer server.Close()
 	for i, want := range []struct {
 		status    int
 		remaining string
@@ -94,6 +93,7 @@ func TestRateAndBooks(t *testing.T) {
 		assert.Equal(t, want.status, resp.StatusCode, i)
 		assert.Equal(t, want.remaining, resp.Header.Get("x-ratelimit-remaining-requests"))
 	}
+	server.Close()
 	s := mock.Stats()
 	assert.Equal(t, map[string]int64{"200": 2, "429": 1}, s.ByStatus)
 	assert.Equal(t, int64(1), s.AnsweredBodies)

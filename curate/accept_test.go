@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
 	"stillhouse/internal/testkit"
@@ -85,21 +86,15 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 func TestAcceptEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	judge := &Acceptor{most: 1, turns: (&Config{Rewards: demoRewards(t)}).mustAcceptor(t).turns, scorers: []scorer{{
+	turns := semaphore.NewWeighted(1)
+	judge := &Acceptor{most: 1, panel: &panel{turns: turns, scorers: []scorer{{turns: turns,
 		Reward: fake(func(ctx context.Context) stillhouse.Score {
 			cancel()
 			<-ctx.Done()
 			return stillhouse.Score{Verdict: stillhouse.Right, Score: 1}
-		}), weight: 1, timeout: 1 << 40}}}
+		}), weight: 1, timeout: 1 << 40}}}}
 	_, err := judge.Accept(ctx, []stillhouse.Candidate{{}})
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = judge.Accept(ctx, []stillhouse.Candidate{{}})
 	require.ErrorIs(t, err, context.Canceled)
-}
-
-func (c *Config) mustAcceptor(t *testing.T) *Acceptor {
-	c.EnsureDefaults()
-	a, err := c.Acceptor()
-	require.NoError(t, err)
-	return a
 }

@@ -10,13 +10,13 @@ type Config struct {
 
 // EnsureDefaults fills in what is not said.
 func (c *Config) EnsureDefaults() {
-	(&Score{c.Rewards}).EnsureDefaults()
+	(&Score{Rewards: c.Rewards}).EnsureDefaults()
 	c.Select.EnsureDefaults()
 }
 
 // Validate is an Invalid error that names the key that is wrong.
 func (c *Config) Validate() error {
-	if err := (&Score{c.Rewards}).Validate(); err != nil {
+	if err := (&Score{Rewards: c.Rewards}).Validate(); err != nil {
 		return err
 	}
 	return options.Under("select", c.Select.Validate())
@@ -25,5 +25,5 @@ func (c *Config) Validate() error {
 // Stages are the two stages of curation, which follow each other.
 func (c *Config) Stages() (*Score, *Select) {
 	s := c.Select
-	return &Score{c.Rewards}, &s
+	return &Score{Rewards: c.Rewards}, &s
 }

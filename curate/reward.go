@@ -37,6 +37,29 @@ type Comparer interface {
 	NeedsReference() bool
 }
 
+// A Group is a Reward that judges the candidates of a prompt together, such as by what most of them say. It is never asked
+// while a teacher may still be asked for more of them.
+type Group interface {
+	Reward
+	// ScoreGroup judges all candidates of one prompt: a score for each, in their order. It has as much time as all of them
+	// one by one.
+	ScoreGroup(ctx context.Context, candidates []stillhouse.Candidate) []stillhouse.Score
+}
+
+// A Follower is a Reward that looks at what the rewards before it say, such as an expression over their scores.
+type Follower interface {
+	Reward
+	// ScoreAfter is asked in place of Score. The scores are those of the rewards before it, in the order of the config.
+	ScoreAfter(ctx context.Context, c stillhouse.Candidate, before []stillhouse.Score) stillhouse.Score
+}
+
+// A Concurrent is a Reward that waits more than it works: it is asked about so many candidates at once. Any other has as
+// many turns as there are processors. A Reward that holds processes or connections is an [io.Closer] too.
+type Concurrent interface {
+	Reward
+	Concurrency() int
+}
+
 // RewardOptions are the options of one kind of reward, a struct that the config is read into.
 type RewardOptions interface {
 	options.Struct
@@ -147,14 +170,6 @@ var (
 	_ json.Unmarshaler = (*RewardEntry)(nil)
 	_ yaml.Unmarshaler = (*RewardEntry)(nil)
 )
-
-// A scorer is a reward that is ready to be asked.
-type scorer struct {
-	Reward
-	name    string
-	weight  float64
-	timeout time.Duration
-}
 
 // scorer makes the reward of an entry. The entry may be shared between goroutines: nothing in it is changed.
 func (e RewardEntry) scorer() (scorer, error) {

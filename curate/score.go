@@ -3,14 +3,12 @@ package curate
 import (
 	"context"
 	"fmt"
-	"math"
-	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"golang.org/x/sync/errgroup"
 
 	"stillhouse"
 	"stillhouse/internal/options"
@@ -26,6 +24,9 @@ import (
 // is not the same as being worth nothing.
 type Score struct {
 	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
+
+	mu    sync.Mutex
+	panel *panel // since the first batch
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -101,6 +102,33 @@ func (s *Score) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	return arrow.NewSchema(fields, &meta), nil
 }
 
+// open makes the rewards, once.
+func (s *Score) open() (*panel, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.panel != nil {
+		return s.panel, nil
+	}
+	p, err := newPanel(s.Rewards)
+	if err != nil {
+		return nil, err
+	}
+	s.panel = p
+	return p, nil
+}
+
+// Close ends what the rewards have started.
+func (s *Score) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.panel == nil {
+		return nil
+	}
+	p := s.panel
+	s.panel = nil
+	return p.Close()
+}
+
 // Process scores the rows of a batch, several at a time.
 func (s *Score) Process(ctx context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
 	if batch.NumRows() == 0 {
@@ -114,91 +142,31 @@ func (s *Score) Process(ctx context.Context, batch arrow.RecordBatch, out stillh
 	if err != nil {
 		return err
 	}
-	scorers := make([]scorer, len(s.Rewards))
-	for i, e := range s.Rewards {
-		if scorers[i], err = e.scorer(); err != nil {
-			return err
-		}
+	p, err := s.open()
+	if err != nil {
+		return err
 	}
-	scores := make([][]stillhouse.Score, len(candidates))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, c := range candidates {
-		g.Go(func() error {
-			scores[i] = make([]stillhouse.Score, len(scorers))
-			for j, r := range scorers {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				scores[i][j] = r.ask(ctx, c)
-			}
-			return ctx.Err()
-		})
-	}
-	if err := g.Wait(); err != nil {
+	scores, err := p.ask(ctx, candidates)
+	if err != nil {
 		return err
 	}
 	cols := append([]arrow.Array{}, batch.Columns()...)
-	rewards, list := columns(out.Allocator(), scorers, scores)
+	rewards, list := columns(out.Allocator(), p, scores)
 	defer rewards.Release()
 	defer list.Release()
 	out.Tick(len(candidates))
 	return out.Emit(array.NewRecordBatch(schema, append(cols, rewards, list), batch.NumRows()))
 }
 
-// ask has one candidate scored. The reward's clock starts when its turn has come; it is left behind when it doesn't
-// come back in time, and what it panics with is an error of this candidate alone.
-func (s scorer) ask(ctx context.Context, c stillhouse.Candidate) stillhouse.Score {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	answered := make(chan stillhouse.Score, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				answered <- stillhouse.Score{Verdict: stillhouse.Errored, Evidence: "panic: " + shorten(fmt.Sprint(p))}
-			}
-		}()
-		answered <- s.Reward.Score(ctx, c)
-	}()
-	var score stillhouse.Score
-	select {
-	case score = <-answered:
-	case <-ctx.Done():
-		score = stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", s.timeout)}
-	}
-	score.Name = s.name
-	score.Evidence = strings.ToValidUTF8(score.Evidence, "\uFFFD")
-	switch score.Verdict {
-	case stillhouse.Right, stillhouse.Wrong, stillhouse.Unparsable:
-	case stillhouse.Timeout, stillhouse.Errored:
-		score.Score = math.NaN()
-	default:
-		score.Evidence = fmt.Sprintf("the reward gave verdict %q, which is none", shorten(score.Verdict))
-		score.Verdict, score.Score = stillhouse.Errored, math.NaN()
-	}
-	return score
-}
-
-// weighted is the reward of a candidate: the sum of weight × score. Adding up in the order of the config makes it the
-// same everywhere, to the last bit.
-func weighted(scorers []scorer, scores []stillhouse.Score) (sum float64) {
-	for i, s := range scores {
-		if scorers[i].weight != 0 {
-			sum += float64(scorers[i].weight * s.Score)
-		}
-	}
-	return sum
-}
-
 // columns makes the columns reward and scores.
-func columns(mem memory.Allocator, scorers []scorer, scores [][]stillhouse.Score) (rewards, list arrow.Array) {
+func columns(mem memory.Allocator, p *panel, scores [][]stillhouse.Score) (rewards, list arrow.Array) {
 	rb := array.NewFloat64Builder(mem)
 	defer rb.Release()
 	lb := array.NewListBuilder(mem, stillhouse.ScoreType)
 	defer lb.Release()
 	sb := lb.ValueBuilder().(*array.StructBuilder)
 	for _, row := range scores {
-		rb.Append(weighted(scorers, row))
+		rb.Append(p.weighted(row))
 		lb.Append(true)
 		for _, s := range row {
 			sb.Append(true)

@@ -92,12 +92,12 @@ func TestScoreFaults(t *testing.T) {
 		if c.verdict == "timeout" {
 			s.timeout = time.Millisecond
 		}
-		got := s.ask(context.Background(), stillhouse.Candidate{})
+		got := s.ask(context.Background(), make([]stillhouse.Candidate, 1), nil)[0]
 		require.Equal(t, []string{"f", c.verdict, c.evidence}, []string{got.Name, got.Verdict, got.Evidence}, name)
 		require.True(t, math.IsNaN(got.Score), name)
-		require.True(t, math.IsNaN(weighted([]scorer{s}, []stillhouse.Score{got})), name)
+		require.True(t, math.IsNaN((&panel{scorers: []scorer{s}}).weighted([]stillhouse.Score{got})), name)
 		s.weight = 0
-		require.Zero(t, weighted([]scorer{s}, []stillhouse.Score{got}), "a reward of weight 0 does not count")
+		require.Zero(t, (&panel{scorers: []scorer{s}}).weighted([]stillhouse.Score{got}), "a reward of weight 0 does not count")
 	}
 }
 

@@ -39,6 +39,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, judge.Close()) }()
 	book, err := distill.OpenBook(r.dir.Path(requestsFile))
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -28,6 +29,7 @@ func (c *Config) forecast(ctx context.Context) (f distill.Forecast, read prompts
 	if err != nil {
 		return f, read, err
 	}
+	defer func() { err = errors.Join(err, judge.Close()) }()
 	sum, err := distill.NewForecaster(ctx, o, judge)
 	if err != nil {
 		return f, read, err

@@ -145,7 +145,7 @@ func failed(ctx context.Context, err error) error {
 
 func (r *run) curate(ctx context.Context) error {
 	score, choose := r.config.Curate.Stages()
-	if err := r.next(ctx, "candidates", score, "scored", "score"); err != nil {
+	if err := errors.Join(r.next(ctx, "candidates", score, "scored", "score"), score.Close()); err != nil {
 		return err
 	}
 	return r.next(ctx, "scored", choose, "samples", "curate")

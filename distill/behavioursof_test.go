@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -175,11 +176,18 @@ var behaviours = []behaviour{
 	}},
 	{"fails the last few prompts for `give_up_after`", "they fail (transient), and the run does not", func(t *testing.T, tr *trial) {
 		tr.change = func(d *Distill) { d.Concurrency, d.MaxRetries, d.GiveUpAfter = 8, new(12), 3*time.Hour; d.Expect(8) }
+		asked, all := map[string]bool{}, make(chan struct{}) // each of them once, before the clock leaps
+		var once sync.Once
 		tr.fault = func(c testkit.Call) *testkit.Fault {
-			if c.Prompt() >= question(2) && c.Prompt() <= question(8) {
-				return testkit.Status(500, "", "")
+			if c.Prompt() < question(2) || c.Prompt() > question(7) {
+				return nil
 			}
-			return nil
+			if asked[c.Prompt()] = true; len(asked) == 6 {
+				once.Do(func() { close(all) })
+			}
+			f := testkit.Status(500, "", "")
+			f.Hold = all
+			return f
 		}
 		tr.prompts = 2 // those that are answered, before the clock leaps
 		r, err := tr.run(t)

@@ -3,6 +3,7 @@ package curate
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -34,12 +35,16 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 		{Select: Select{MinReward: new(1.05), Best: 3}},
 		{Select: Select{Best: 2}},
 		{Select: Select{MinReward: new(9.0)}},
+		{Select: Select{Policy: PolicyThreshold, MinReward: new(1.0)}},
+		{Select: Select{Policy: PolicyThreshold, MinReward: new(0.05), Best: 2}},
+		{Select: Select{Policy: PolicyShortestRight}},
+		{Select: Select{Policy: PolicyShortestRight, MinReward: new(1.05), Best: 2}},
 	} {
 		c.Rewards = demoRewards(t)
 		c.EnsureDefaults()
 		judge, err := c.Acceptor()
 		require.NoError(t, err)
-		require.Equal(t, c.Select.Best, judge.Most())
+		require.Equal(t, c.Select.Most(math.MaxInt), judge.Most())
 
 		accepted := map[string]int{}
 		var mu sync.Mutex
@@ -87,7 +92,7 @@ func TestAcceptEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	turns := semaphore.NewWeighted(1)
-	judge := &Acceptor{most: 1, panel: &panel{turns: turns, scorers: []scorer{{turns: turns,
+	judge := &Acceptor{panel: &panel{turns: turns, scorers: []scorer{{turns: turns,
 		Reward: fake(func(ctx context.Context) stillhouse.Score {
 			cancel()
 			<-ctx.Done()

@@ -37,7 +37,7 @@ func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate
 		return 0, err
 	}
 	for _, row := range scores {
-		if a.policy.accepts(a.panel.weighted(row), row) {
+		if a.policy.Accepts(a.panel.weighted(row), row) {
 			n++
 		}
 	}

@@ -159,8 +159,8 @@ func (s *Select) acceptable(reward float64) bool {
 	return reward >= *s.MinReward // which NaN does not
 }
 
-// accepts says whether a candidate with these scores could be kept, were there no others.
-func (s *Select) accepts(reward float64, scores []stillhouse.Score) bool {
+// Accepts says whether a candidate with these scores could be kept, were there no others.
+func (s *Select) Accepts(reward float64, scores []stillhouse.Score) bool {
 	if s.judgesRight() {
 		if i := s.Judge(scores); i < 0 || scores[i].Verdict != stillhouse.Right {
 			return false

@@ -327,3 +327,20 @@ func TestAnswers(t *testing.T) {
 	require.Equal(t, []string{got[0], "", got[0], got[3], got[3], got[5], ""}, got)
 	require.Len(t, map[string]bool{got[0]: true, got[3]: true, got[5]: true}, 3)
 }
+
+// A right candidate whose reward is not a number may be kept by its verdict; what is summed up of it is a number.
+func TestRightWithoutReward(t *testing.T) {
+	rows := readPolicies(t).set(t, "one")
+	rows[0].Reward = math.NaN()
+	s := selecting(t, "{policy: shortest_right}")
+	require.Equal(t, []int{0}, s.Choose(rows).Kept)
+	tally := NewTally(*s)
+	tally.Add(rows)
+	require.Equal(t, 0.0, tally.Summary().KeptReward)
+	trial := NewTrial(*s, 0)
+	trial.Add("p1", s.rate(rows), 3)
+	require.Equal(t, Outcome{Prompts: 1, KeptPrompts: 1, Rows: 1, Right: 1, CompletionTokens: 9, PromptTokens: 3, Lengths: Lengths{9, 9, 9, 9}, PassAt: map[int]float64{1: 1}}, trial.Outcome())
+	c := selecting(t, "{policy: shortest_right, min_reward: 0}").Choose(rows)
+	require.Empty(t, c.Kept)
+	require.Equal(t, "no_acceptable_candidate", c.Dropped[0].Reason)
+}

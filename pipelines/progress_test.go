@@ -181,7 +181,7 @@ func TestBySamples(t *testing.T) {
 		t.Error(d)
 	}
 	want[1].AcceptedPrompts, want[1].Accepted = 2, 5
-	if d := cmp.Diff(want, bySamples(rows, nil)); d != "" {
+	if d := cmp.Diff(want, bySamples(rows, &curate.Select{})); d != "" {
 		t.Error(d)
 	}
 }

@@ -119,12 +119,16 @@ func (s *Select) KeepsAny(k int, adaptive bool) error {
 		return options.Wrongf("policy", "is pairs, and a prompt has 1 sample: a pair takes two; ask for more samples")
 	}
 	if adaptive {
-		for what, set := range map[string]bool{"policy " + p: p != PolicyBest && p != PolicyThreshold && p != PolicyShortestRight, "a band": s.Band != nil} {
-			if set {
-				return options.Wrongf("policy", "is %s: %s looks at all candidates of a prompt together, and how many a prompt gets would depend on judging them one by one: write distill.samples as a number and leave out distill.target, or choose best, threshold or shortest_right without a band", p, what)
-			}
+		what := ""
+		switch {
+		case s.Band != nil:
+			what = "a band"
+		case p != PolicyBest && p != PolicyThreshold && p != PolicyShortestRight:
+			what = "it"
+		default:
+			return nil
 		}
-		return nil
+		return options.Wrongf("policy", "is %s, and %s looks at all candidates of a prompt together, while how many a prompt gets depends on judging them one by one: write distill.samples as a number and leave out distill.target, or choose best, threshold or shortest_right without a band", p, what)
 	}
 	if s.Band == nil {
 		return nil

@@ -322,6 +322,23 @@ func TestPathOf(t *testing.T) {
 	require.Equal(t, PathOf("", "\xff\xfe A", true), PathOf("", "\xff\xfe  a", true))
 }
 
+// Whatever a text holds, its path is that of the text in lower case with single spaces, and a text is like itself.
+func FuzzPathOf(f *testing.F) {
+	for _, s := range []string{"A  b", "\xff A\u2003B", "ÄÖ\n", "", " \v\f\r\t"} {
+		f.Add("", s)
+		f.Add(s, "x")
+	}
+	f.Fuzz(func(t *testing.T, reasoning, text string) {
+		normal := func(s string) string { return strings.Join(strings.Fields(strings.ToLower(s)), " ") }
+		p := PathOf(reasoning, text, true)
+		if reasoning == "" || normal(reasoning) != "" { // without any word it is not known to have been there
+			require.Equal(t, p.Hash, PathOf(normal(reasoning), normal(text), false).Hash)
+		}
+		require.True(t, p.like(PathOf(reasoning, text, true), 0.5))
+		require.Equal(t, normal(text), string(squeeze(nil, text)))
+	})
+}
+
 func TestAnswers(t *testing.T) {
 	got := Answers([]string{"#### 0.5", "no", `\boxed{1/2}`, "#### 3", "#### 3.0", "#### 1,000", ""})
 	require.Equal(t, []string{got[0], "", got[0], got[3], got[3], got[5], ""}, got)

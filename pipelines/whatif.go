@@ -28,6 +28,7 @@ type WhatIf struct {
 	Prompts    int     `json:"prompts"`
 	Candidates int     `json:"candidates"`
 	Tries      []Tried `json:"selections"`
+	Note       string  `json:"note,omitempty"` // why the time of a training is not there
 
 	pace *trainingPace
 }
@@ -60,8 +61,12 @@ func TryIf(ctx context.Context, dir string, o WhatIfOptions) (*WhatIf, error) {
 	}
 	w.Run = d.Path()
 	if o.TrainingTime {
-		if w.pace, err = c.pace(ctx, d, trials); err != nil {
-			return nil, err
+		w.pace, err = c.pace(ctx, d, trials)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil: // the table is worth more than its last column
+			w.Note = fmt.Sprintf("The time of a training is not estimated: %v", err)
 		}
 	}
 	for _, t := range trials {

@@ -39,10 +39,9 @@ func selectText(s curate.Select) (string, error) {
 
 // A trainingPace is how long a training takes on this machine, by its tokens.
 type trainingPace struct {
-	options       train.Options
-	fixed         float64 // seconds, whatever is trained on
-	perToken      float64 // seconds
-	tokensPlanned int64
+	options  train.Options
+	fixed    float64 // seconds, whatever is trained on
+	perToken float64 // seconds
 }
 
 // pacePrompts are so many prompts whose rows are planned to measure the pace with.
@@ -95,7 +94,7 @@ func (c *Config) pace(ctx context.Context, d *rundir.Dir, trials []*curate.Trial
 	if err != nil {
 		return nil, err
 	}
-	return &trainingPace{options: *c.Train, fixed: f.Times.Start + f.Times.Saving, perToken: f.Times.Updates / float64(max(1, f.Tokens)), tokensPlanned: f.Tokens}, nil
+	return &trainingPace{options: *c.Train, fixed: f.Times.Start + f.Times.Saving, perToken: f.Times.Updates / float64(max(1, f.Tokens))}, nil
 }
 
 // seconds is about how long a training on what a selection keeps takes: its rows as the teacher counts their tokens, over the epochs that the
@@ -150,6 +149,9 @@ func (w *WhatIf) WriteText(out io.Writer) error {
 		tab.AppendRow(row)
 	}
 	tab.Render()
+	if w.Note != "" {
+		fmt.Fprintln(out, w.Note)
+	}
 	_, err := fmt.Fprintln(out, "pass@k is that of the teacher on the prompts that are kept: how hard they are for it. Filters, which come later, may drop rows.")
 	return err
 }

@@ -32,7 +32,7 @@ train: {student: testdata/parity/train/models/tiny-llama, max_steps: 1, per_devi
 	asked, before := teacher.Requests(), shards(t, run)
 
 	var table pipelines.WhatIf
-	code, stdout, stderr := cli(t, "curate", run, "--what-if", "--json", "--training-time=false",
+	code, stdout, stderr := cli(t, "curate", run, "--what-if", "--json",
 		"--select", "{policy: shortest_right}", "--select", "policy=threshold min_reward=0.05 best=3", "--select", "policy=pairs margin=0.5", "--select", "band=[0.3,0.8] best=2")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
@@ -40,6 +40,15 @@ train: {student: testdata/parity/train/models/tiny-llama, max_steps: 1, per_devi
 	decode(t, stdout, &table)
 	if table.Candidates != 96 || len(table.Tries) != 4 {
 		t.Errorf("%+v", table)
+	}
+	for _, tried := range table.Tries {
+		if pairs := strings.Contains(tried.Select, "pairs"); pairs != (tried.TrainingSeconds == 0) || tried.Rows == 0 {
+			t.Errorf("%+v", tried)
+		}
+	}
+	code, stdout, stderr = cli(t, "curate", run, "--what-if", "--training-time=false")
+	if code != 0 || strings.Contains(stdout, "TRAINING") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	// The grid of itself, with the time of a training.
 	code, stdout, stderr = cli(t, "curate", run, "--what-if")

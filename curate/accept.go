@@ -22,6 +22,7 @@ func (c *Config) Acceptor() (*Acceptor, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.combine = c.Combine
 	a := &Acceptor{panel: p, floor: math.Inf(-1), most: c.Select.Best}
 	if m := c.Select.MinReward; m != nil {
 		a.floor = *m
@@ -39,7 +40,7 @@ func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate
 		return 0, err
 	}
 	for _, row := range scores {
-		if r := a.panel.weighted(row); !math.IsNaN(r) && r >= a.floor {
+		if r := a.panel.reward(row); !math.IsNaN(r) && r >= a.floor {
 			n++
 		}
 	}

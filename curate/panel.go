@@ -19,6 +19,7 @@ import (
 // A panel is the rewards of a config, ready to be asked. Several goroutines may ask at once.
 type panel struct {
 	scorers []scorer
+	combine Combination
 	turns   *semaphore.Weighted // of the rewards that work: a reward's clock runs only while it has a processor
 }
 
@@ -156,15 +157,4 @@ func alike(n int, s stillhouse.Score) []stillhouse.Score {
 		out[i] = s
 	}
 	return out
-}
-
-// weighted is the reward of a candidate: the sum of weight × score. Adding up in the order of the config makes it the
-// same everywhere, to the last bit.
-func (p *panel) weighted(scores []stillhouse.Score) (sum float64) {
-	for i, s := range scores {
-		if w := p.scorers[i].weight; w != 0 {
-			sum += float64(w * s.Score)
-		}
-	}
-	return sum
 }

@@ -19,11 +19,12 @@ import (
 // In: CandidateSchema. Out: the same rows and columns, and after them reward and scores (ScoredSchema). No row is
 // dropped: choosing is [Select]'s.
 //
-// A candidate's reward is the sum of weight × score over its rewards; rewards of weight 0 don't count. A timeout and an
-// error have a score that is not a number (NaN), and so has then the reward: such a candidate is never selected, which
-// is not the same as being worth nothing.
+// A candidate's reward is what its scores come to by Combine, by default the sum of weight × score. A timeout and an
+// error have a score that is not a number (NaN), and so is then the reward, unless it is certain without them: such a
+// candidate is never selected, which is not the same as being worth nothing.
 type Score struct {
 	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
+	Combine Combination   `yaml:"combine" json:"combine" doc:"How the scores become one reward."`
 
 	mu    sync.Mutex
 	panel *panel // since the first batch
@@ -34,19 +35,22 @@ var _ stillhouse.Stage = (*Score)(nil)
 // Name is score.
 func (s *Score) Name() string { return "score" }
 
-// EnsureDefaults fills in the defaults of every reward.
+// EnsureDefaults fills in the defaults of every reward, and weights.
 func (s *Score) EnsureDefaults() {
+	if s.Combine == "" {
+		s.Combine = Weights
+	}
 	for i := range s.Rewards {
 		s.Rewards[i].EnsureDefaults()
 	}
 }
 
-// Validate is an Invalid error when there is no reward, when two have one name, or when no weight counts.
+// Validate is an Invalid error when there is no reward, when two have one name, or when a weight cannot matter.
 func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
 		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
 	}
-	seen, counts := map[string]bool{}, false
+	seen := map[string]bool{}
 	for i, e := range s.Rewards {
 		if e.Name == "" {
 			e.Name = e.Kind
@@ -59,12 +63,8 @@ func (s *Score) Validate() error {
 			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
 		seen[e.Name] = true
-		counts = counts || e.Weight == nil || *e.Weight != 0
 	}
-	if !counts {
-		return options.Wrongf("rewards", "have all weight 0: nothing would tell candidates apart")
-	}
-	return nil
+	return s.Combine.check(s.Rewards)
 }
 
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
@@ -113,6 +113,7 @@ func (s *Score) open() (*panel, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.combine = s.Combine
 	s.panel = p
 	return p, nil
 }
@@ -166,7 +167,7 @@ func columns(mem memory.Allocator, p *panel, scores [][]stillhouse.Score) (rewar
 	defer lb.Release()
 	sb := lb.ValueBuilder().(*array.StructBuilder)
 	for _, row := range scores {
-		rb.Append(p.weighted(row))
+		rb.Append(p.reward(row))
 		lb.Append(true)
 		for _, s := range row {
 			sb.Append(true)

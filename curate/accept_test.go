@@ -43,7 +43,7 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 			*c.Rewards[1].Weight = 1
 		}
 		c.EnsureDefaults()
-		judge, err := c.Acceptor()
+		judge, err := c.Acceptor(nil)
 		require.NoError(t, err)
 		require.Equal(t, c.Select.Best, judge.Most())
 

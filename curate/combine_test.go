@@ -121,7 +121,7 @@ func TestWeightsThatCannotMatter(t *testing.T) {
 			"rewards[1].length.weight: is 2, which cannot matter: with combine: lexicographic it can be 1, -1 (less is better) or 0"},
 		{`{"rewards": [{"math": {"weight": 0}}], "combine": "all"}`, "have all weight 0"},
 		{`{"rewards": [{"math": {"weight": 0}}]}`, "have all weight 0"},
-		{`{"rewards": ["math"], "combine": "lexicografic"}`, `combine: "lexicografic" is not a way to combine rewards: did you mean lexicographic`},
+		{`{"rewards": ["math"], "combine": "lexicografic"}`, `combine: "lexicografic" is not a way to combine rewards: did you mean "lexicographic"?`},
 		{`{"rewards": ["math", {"math": {"name": "a"}}, {"math": {"name": "b"}}, {"math": {"name": "c"}}, {"math": {"name": "d"}}], "combine": "lexicographic"}`,
 			"are 5 that count: with combine: lexicographic it can be 4"},
 		{`{"rewards": ["mathe"]}`, `"mathe" is not a reward: did you mean "math"?`},

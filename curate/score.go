@@ -28,6 +28,7 @@ type Score struct {
 
 	mu    sync.Mutex
 	panel *panel // since the first batch
+	cache Cache
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -70,13 +71,47 @@ func (s *Score) Validate() error {
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {
 	for _, e := range s.Rewards {
-		if r, err := e.scorer(); err == nil {
-			if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
-				names = append(names, r.name)
-			}
+		one, err := newPanel([]RewardEntry{e})
+		if err != nil {
+			continue
 		}
+		r := one.scorers[0]
+		if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
+			names = append(names, r.name)
+		}
+		_ = one.Close() // which has asked nothing
 	}
 	return names
+}
+
+// Traits are what a run must know of its rewards before it asks for anything.
+type Traits struct {
+	Groups []string // rewards that judge the candidates of a prompt together
+	Kept   []string // rewards whose scores are kept in a [Cache]: to ask them costs more than to look them up
+}
+
+// Traits makes every reward once, so that one that can't be made, for want of a program or a key, is an error here.
+func (s *Score) Traits() (t Traits, err error) {
+	p, err := newPanel(s.Rewards)
+	if err != nil {
+		return t, err
+	}
+	for _, r := range p.scorers {
+		if _, ok := r.Reward.(Group); ok {
+			t.Groups = append(t.Groups, r.name)
+		}
+		if r.cached {
+			t.Kept = append(t.Kept, r.name)
+		}
+	}
+	return t, p.Close()
+}
+
+// Use gives the stage the cache where scores are kept that are worth it. It is called before the first batch.
+func (s *Score) Use(c Cache) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cache = c
 }
 
 // Schema adds reward and scores to the columns of a candidate.
@@ -114,8 +149,19 @@ func (s *Score) open() (*panel, error) {
 		return nil, err
 	}
 	p.combine = s.Combine
+	p.use(s.cache)
 	s.panel = p
 	return p, nil
+}
+
+// Ask has candidates scored outside of any batch: a score for each of them and each reward. The candidates of a prompt
+// stand side by side and come in one call where a reward is a [Group].
+func (s *Score) Ask(ctx context.Context, candidates []stillhouse.Candidate) ([][]stillhouse.Score, error) {
+	p, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return p.ask(ctx, candidates)
 }
 
 // Close ends what the rewards have started.
@@ -142,6 +188,11 @@ func (s *Score) Process(ctx context.Context, batch arrow.RecordBatch, out stillh
 	candidates, err := stillhouse.Candidates(batch)
 	if err != nil {
 		return err
+	}
+	for i, c := range candidates {
+		if c.ID == "" {
+			return stillhouse.Invalidf("row %d of a batch has no prompt_id, which says what candidates it is chosen from: give each prompt one", i+1)
+		}
 	}
 	p, err := s.open()
 	if err != nil {

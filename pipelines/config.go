@@ -31,11 +31,8 @@ type Config struct {
 	Train   *train.Options     `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
 	Eval    *EvalOptions       `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
 
-	warnings []string // of what Check found that is no error
+	Warnings []string `yaml:"-" json:"-"` // what Check found that can be, and may not be meant
 }
-
-// Warnings are what Check found that can be, and may not be meant.
-func (c *Config) Warnings() []string { return c.warnings }
 
 // TrainingConfig is the config file of training alone.
 type TrainingConfig struct {

@@ -52,7 +52,7 @@ func (c *Config) checkPrompts(ctx context.Context) error {
 // checkReferences is an error when no prompt has a reference answer that a reward compares with, and a warning when some
 // have none.
 func (c *Config) checkReferences(unanswered, all int) error {
-	c.warnings = nil
+	c.Warnings = nil
 	score, _ := c.Curate.Stages()
 	names := score.NeedsReference()
 	switch {
@@ -60,7 +60,7 @@ func (c *Config) checkReferences(unanswered, all int) error {
 	case unanswered == all:
 		return options.Wrongf("prompts.reference", "is %q, which is empty in all of %d rows: reward %q compares with it: name the column of the right answers", c.Prompts.Reference, all, names[0])
 	default:
-		c.warnings = append(c.warnings, fmt.Sprintf("%d of %d prompts have no reference answer in column %q: reward %q will find their candidates unparsable",
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%d of %d prompts have no reference answer in column %q: reward %q will find their candidates unparsable",
 			unanswered, all, c.Prompts.Reference, names[0]))
 	}
 	return nil

@@ -81,7 +81,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 		return nil, err
 	}
 	o.UI.say("Run %s", dir.Path())
-	for _, w := range c.warnings {
+	for _, w := range c.Warnings {
 		o.UI.say("%s", w)
 	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil

@@ -21,7 +21,7 @@ func validateCommand(c *console) *cobra.Command {
 			if err := config.Check(cmd.Context()); err != nil {
 				return err
 			}
-			for _, w := range config.Warnings() {
+			for _, w := range config.Warnings {
 				fmt.Fprintln(c.err, w)
 			}
 			fmt.Fprintf(c.err, "%s is right.\n", args[0])

@@ -26,6 +26,16 @@ func TestScoreConforms(t *testing.T) {
 	})
 }
 
+// runScore has the stage score candidates.
+func runScore(rows []stillhouse.Candidate, entries []RewardEntry) ([]stillhouse.Scored, error) {
+	in := testkit.NewMemorySource(stillhouse.CandidateSchema, stillhouse.CandidateBatch(memory.NewGoAllocator(), rows))
+	out := &testkit.MemorySink{}
+	if _, err := stillhouse.Run(context.Background(), in, &Score{Rewards: entries}, out, stillhouse.Options{}); err != nil {
+		return nil, err
+	}
+	return stillhouse.ScoredRows(out.Shards()[0].Kept)
+}
+
 // scored are the candidates as the stage scores them.
 func scored(t testing.TB, entries []RewardEntry) []stillhouse.Scored {
 	t.Helper()
@@ -137,6 +147,7 @@ func TestConfig(t *testing.T) {
     - {math: {name: math, weight: 1, timeout: 5}}
     - {length: {min_tokens: 0, max_tokens: 40, name: length, weight: 0.1, timeout: 5}}
     - {regex: {pattern: '####', negate: false, name: marked, weight: 1, timeout: 0.5}}
+combine: weights
 select:
     best: 2
     min_reward: 1

@@ -26,6 +26,7 @@ func TestMathParity(t *testing.T) {
 	}
 	type tally struct{ rows, judged, agree, falseRight, falseWrong, silent int }
 	var all tally
+	var missed []string
 	kinds, order := map[string]*tally{}, []string{}
 	for _, p := range readLines[pair](t, "../testdata/parity/data/math/pairs.jsonl") {
 		k := kinds[p.Kind]
@@ -40,6 +41,9 @@ func TestMathParity(t *testing.T) {
 				continue
 			}
 			n.judged++
+			if right := s.Verdict == stillhouse.Right; n == &all && (s.Verdict == stillhouse.Unparsable || right != *p.Expected) {
+				missed = append(missed, fmt.Sprintf("| %s | %t | %s | %s | %s | %s |\n", p.ID, *p.Expected, s.Verdict, cell(clip(p.Gold)), cell(clip(p.Answer)), cell(s.Evidence)))
+			}
 			switch right := s.Verdict == stillhouse.Right; {
 			case s.Verdict == stillhouse.Unparsable:
 				n.silent++
@@ -64,9 +68,19 @@ func TestMathParity(t *testing.T) {
 		line(name, kinds[name])
 	}
 	line("**all**", &all)
+	b.WriteString("\nWhat is missed:\n\n| id | expected right | verdict | gold | answer text | evidence |\n|---|---|---|---|---|---|\n" + strings.Join(missed, ""))
+	t.Logf("agreement %.2f %%", 100*float64(all.agree)/float64(all.judged))
 	golden(t, "testdata/math_parity.md", b.String())
+	require.GreaterOrEqual(t, float64(all.agree), 0.97*float64(all.judged))
 	require.Zero(t, all.falseRight)
 	require.Zero(t, all.falseWrong)
+}
+
+func clip(s string) string {
+	if r := []rune(s); len(r) > 100 {
+		return string(r[:100]) + "…"
+	}
+	return s
 }
 
 // TestMathGSM8K scores published solutions against their own references, and with the final number changed.

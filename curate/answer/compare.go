@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"context"
 	"fmt"
 	"math/big"
 	"strings"
@@ -24,6 +25,25 @@ const (
 //     undecided with two or more, or when it is cut off, and different when a digit is wrong. Any other decimal must be equal, but for float noise: a relative difference under 1e-9 that
 //     is also far below the last decimal of the other side.
 func Compare(reference, given Answer) (Relation, string) {
+	return CompareContext(context.Background(), reference, given)
+}
+
+// CompareContext is Compare that gives up, undecided, when ctx is done. Without one it gives up after a fixed amount of work.
+func CompareContext(ctx context.Context, reference, given Answer) (Relation, string) {
+	if reference.value != nil && given.value != nil {
+		return quantities(reference, given)
+	}
+	if reference.text != "" && reference.text == given.text && (reference.form == nil || given.form == nil) {
+		return Same, ""
+	}
+	if (reference.value != nil || reference.form != nil) && (given.value != nil || given.form != nil) {
+		return compareForms(ctx, reference, given)
+	}
+	return compareText(reference, given)
+}
+
+// quantities compares two numbers with their units.
+func quantities(reference, given Answer) (Relation, string) {
 	if reference.name != "" && given.name != "" && reference.name != given.name {
 		return Different, fmt.Sprintf("%s is not %s", given.name, reference.name)
 	}
@@ -128,6 +148,9 @@ func noise(a, b Answer) bool {
 
 // String is the value as a decimal where it has a short one, else as a fraction, with its unit.
 func (a Answer) String() string {
+	if a.value == nil && a.source != "" {
+		return a.source
+	}
 	if a.value == nil {
 		return "nothing"
 	}

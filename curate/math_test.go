@@ -3,10 +3,12 @@ package curate
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"stillhouse"
@@ -154,4 +156,28 @@ func BenchmarkMath(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		mathReward{}.Score(context.Background(), cs[i%len(cs)])
 	}
+}
+
+// TestMathPairs scores pairs written by hand. A verdict that is right is one of four: R, W and U for right, wrong and
+// unparsable, - for any but right.
+func TestMathPairs(t *testing.T) {
+	text, err := os.ReadFile("testdata/math_pairs.txt")
+	require.NoError(t, err)
+	verdicts := map[string]string{"R": stillhouse.Right, "W": stillhouse.Wrong, "U": stillhouse.Unparsable}
+	rows := 0
+	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		if strings.HasPrefix(line, "#") || strings.HasPrefix(line, "==") {
+			continue
+		}
+		f := strings.Split(line, " ¦ ")
+		require.Len(t, f, 3, "line %d", i+1)
+		s := mathScore(f[1], strings.ReplaceAll(f[2], "␤", "\n"))
+		rows++
+		if f[0] == "-" {
+			assert.NotEqual(t, stillhouse.Right, s.Verdict, "line %d: %s: %s", i+1, line, s.Evidence)
+		} else {
+			assert.Equal(t, verdicts[f[0]], s.Verdict, "line %d: %s: %s", i+1, line, s.Evidence)
+		}
+	}
+	require.Greater(t, rows, 200)
 }

@@ -29,6 +29,7 @@ type Answer struct {
 	form     *formula.Formula // of what is no single number
 	text     string           // of an answer in words
 	source   string           // of form or text, shortened
+	choice   string           // the letter of one of several choices: B of (B) 12
 	marked   bool             // a mark points at it
 	decimals int              // digits after the point of a value that is one literal, -1 for any other
 	percent  bool             // written with a percent sign, which is in the value: 50% is 0.5
@@ -91,6 +92,9 @@ func unmarked(text string) (Answer, bool) {
 	if err != nil {
 		a, err = formulas(text)
 	}
+	if len(text) < 20 {
+		a, err = chosen(a, err, text)
+	}
 	return a, err == nil
 }
 
@@ -111,6 +115,7 @@ func Reference(text string) (Answer, error) {
 			a, err = b, nil
 		}
 	}
+	a, err = chosen(a, err, text)
 	a.marked = true
 	return named(a, err, strings.TrimSpace(text))
 }
@@ -131,6 +136,7 @@ func marked(text string) (a Answer, ok bool, err error) {
 		if err != nil {
 			a, err = announcedFormula(line)
 		}
+		a, err = chosen(a, err, line)
 		a.marked = true
 		a, err = named(a, err, "#### "+strings.TrimSpace(line))
 		return a, true, err
@@ -149,6 +155,7 @@ func marked(text string) (a Answer, ok bool, err error) {
 		if err != nil {
 			a, err = announcedFormula(rest)
 		}
+		a, err = chosen(a, err, rest)
 		a.marked = true
 		line, _, _ := strings.Cut(rest, "\n")
 		a, err = named(a, err, strings.TrimSpace(text[from:to])+" "+strings.TrimSpace(line))
@@ -238,6 +245,7 @@ func boxed(text string, at int) (Answer, error) {
 			}
 		}
 	}
+	a, err = chosen(a, err, inner)
 	return named(a, err, `\boxed{`+inner+"}")
 }
 

@@ -30,6 +30,16 @@ func Compare(reference, given Answer) (Relation, string) {
 
 // CompareContext is Compare that gives up, undecided, when ctx is done. Without one it gives up after a fixed amount of work.
 func CompareContext(ctx context.Context, reference, given Answer) (Relation, string) {
+	if reference.choice != "" {
+		switch {
+		case given.choice == reference.choice:
+			return Same, ""
+		case given.choice != "":
+			return Different, ""
+		case reference.value == nil && given.form == nil:
+			return Undecided, "a choice is asked for"
+		}
+	}
 	if reference.value != nil && given.value != nil {
 		return quantities(reference, given)
 	}

@@ -17,7 +17,7 @@ func general(s string, plain bool) (Answer, error) {
 	if s == "" || !utf8.ValidString(s) {
 		return Answer{}, errSymbolic
 	}
-	if v, ok := spelled(lex(s, false)); ok && numberWords(s) {
+	if v, ok := spelled(lex(untext(s), false)); ok && numberWords(untext(s)) {
 		return Answer{value: v, decimals: 0}, nil
 	}
 	words := phrase(s)
@@ -130,7 +130,7 @@ func joins(between string) bool {
 func formulas(s string) (Answer, error) {
 	rs := regions(s)
 	if len(rs) == 0 {
-		return Answer{}, errSymbolic
+		return bracketed(s)
 	}
 	last := len(rs) - 1
 	if strings.ContainsAny(s[rs[last].to:], `0123456789\$=`) {
@@ -155,6 +155,31 @@ func formulas(s string) (Answer, error) {
 		return Answer{}, errSymbolic
 	}
 	return general(joined, false)
+}
+
+// bracketed reads the tuple or interval that a text ends with: the point is (3, 5).
+func bracketed(s string) (Answer, error) {
+	s = strings.TrimRight(fold(s), ". \n*")
+	if !strings.HasSuffix(s, ")") && !strings.HasSuffix(s, "]") {
+		return Answer{}, errSymbolic
+	}
+	depth := 0
+	for i := len(s) - 1; i >= 0 && len(s)-i < 200; i-- {
+		switch s[i] {
+		case ')', ']':
+			depth++
+		case '(', '[':
+			depth--
+		}
+		if depth > 0 {
+			continue
+		}
+		if before := strings.TrimRight(s[:i], " "); len(before) == i || before == "" || !isLetter(before[len(before)-1]) && before[len(before)-1] != ':' || !strings.Contains(s[i:], ",") {
+			break
+		}
+		return general(s[i:], true)
+	}
+	return Answer{}, errSymbolic
 }
 
 // leftAlone reports whether a text may stand before a formula without being part of it: it doesn't end with an operator,

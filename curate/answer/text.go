@@ -120,3 +120,38 @@ func holds(s, words string) bool {
 	notLetter := func(r rune) bool { return !unicode.IsLetter(r) }
 	return strings.Contains(" "+strings.Join(strings.FieldsFunc(s, notLetter), " ")+" ", " "+strings.Join(strings.FieldsFunc(words, notLetter), " ")+" ")
 }
+
+// chosen adds the letter of the choice that a text begins with. A choice whose words can't be read is an answer too.
+func chosen(a Answer, err error, s string) (Answer, error) {
+	letter := choice(s)
+	if letter == "" {
+		return a, err
+	}
+	if err != nil {
+		a = Answer{text: strings.ToLower(letter), source: letter, decimals: -1}
+	}
+	a.choice = letter
+	return a, nil
+}
+
+// choice is the letter of (B), B), B. or B: that a text begins with, or of B alone, from A to J.
+func choice(s string) string {
+	if len(s) > 400 {
+		s = strings.ToValidUTF8(s[:400], "")
+	}
+	s = strings.Trim(untext(strings.TrimLeft(s, " *_$\n")), " *_$.\n")
+	open := strings.HasPrefix(s, "(")
+	s = strings.TrimPrefix(s, "(")
+	if s == "" || s[0] < 'A' || s[0] > 'J' {
+		return ""
+	}
+	letter, rest := s[:1], s[1:]
+	shut := strings.HasPrefix(rest, ")")
+	switch rest = strings.TrimLeft(rest, "*_$"); {
+	case rest == "" && !open:
+		return letter
+	case open && shut, !open && len(rest) > 0 && strings.IndexByte("):.", rest[0]) >= 0 && (len(rest) == 1 || rest[1] == ' ' || rest[1] == '*' || rest[1] == '\n'):
+		return letter
+	}
+	return ""
+}

@@ -176,6 +176,9 @@ func (c *comparer) ratios(a, b *Node) Relation {
 		return Different
 	}
 	all := Same
+	if clock(a) && clock(b) && c.each(a.Args, b.Args) != Same {
+		all = Undecided // 5:30 and 2:12 are one ratio, and two times
+	}
 	for i := 1; i < len(a.Args); i++ {
 		for _, n := range []*Node{a.Args[0], a.Args[i], b.Args[0], b.Args[i]} {
 			if !n.scalar() || c.scalar(n, whole(0)) != Different {
@@ -190,6 +193,12 @@ func (c *comparer) ratios(a, b *Node) Relation {
 		}
 	}
 	return all
+}
+
+// clock reports whether a ratio may be a time: two digits stand behind the colon.
+func clock(n *Node) bool {
+	return len(n.Args) == 2 && n.Args[0].Kind == Number && n.Args[1].Kind == Number && len(n.Args[1].Name) == 2 &&
+		n.Args[0].Value.Cmp(big.NewRat(24, 1)) <= 0 && n.Args[1].Value.Cmp(big.NewRat(60, 1)) < 0
 }
 
 // elements compares sets: each element of one must be one of the other. Lists are sets too.

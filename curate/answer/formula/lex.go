@@ -31,7 +31,7 @@ type token struct {
 const (
 	maxText   = 32 << 10
 	maxTokens = 8 << 10
-	maxDepth  = 200
+	maxDepth  = 600 // about three for each bracket
 )
 
 // macros that mean a character, "" for those that mean nothing.
@@ -82,6 +82,8 @@ type lexer struct {
 	space  bool
 	depth  int // of brackets
 	failed bool
+
+	integral bool // an integral sign was read
 }
 
 // lex cuts a formula into tokens.
@@ -163,7 +165,7 @@ func (l *lexer) literal() {
 	}
 	start := l.i
 	text := l.run()
-	for _, sep := range []string{"{,}", `\,`, ",", "'"} {
+	for _, sep := range []string{"{,}", `,\!`, `\,`, ",", "'"} {
 		if sep == "," && l.depth > 0 || len(text) > 3 || text == "0" || text == "" {
 			continue
 		}
@@ -187,6 +189,7 @@ func (l *lexer) literal() {
 			l.failed = true // 1.2.3
 		}
 	}
+	repeats := l.repeating(decimals)
 	if len(text) > 4<<10 || l.i == start {
 		l.failed = true
 		return
@@ -197,8 +200,35 @@ func (l *lexer) literal() {
 		return
 	}
 	v := new(big.Rat).SetFrac(n, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil))
+	if repeats != "" { // 0.1\overline{6} is (16-1)/90
+		all, _ := new(big.Int).SetString(text+repeats, 10)
+		nines := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(len(repeats))), nil)
+		nines.Sub(nines, big.NewInt(1))
+		v.SetFrac(all.Sub(all, n), nines.Mul(nines, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)))
+		decimals = -1
+	}
 	t := l.add(digits, text)
 	t.value, t.decimals = v, decimals
+}
+
+// repeating reads the digits that repeat: \overline{3} behind a point.
+func (l *lexer) repeating(decimals int) string {
+	rest := l.s[l.i:]
+	if decimals == 0 {
+		if !strings.HasPrefix(rest, ".") {
+			return ""
+		}
+		rest = rest[1:]
+	}
+	for _, macro := range []string{`\overline{`, `\bar{`} {
+		if body, ok := strings.CutPrefix(rest, macro); ok {
+			if n := span(body, "0123456789"); n > 0 && n < 100 && strings.HasPrefix(body[n:], "}") {
+				l.i = len(l.s) - len(body) + n + 1
+				return body[:n]
+			}
+		}
+	}
+	return ""
 }
 
 // radix reads a literal whose base is written with it. The base is part of the value.
@@ -292,6 +322,9 @@ func (l *lexer) word() {
 	if l.scientific() {
 		return
 	}
+	if base, _ := subscript(l.s[l.i+span(l.s[l.i:], "0123456789ABCDEF"):]); base > 10 && span(text, "ABCDEF") > 1 && l.radix() { // FF_{16}
+		return
+	}
 	lower := strings.ToLower(text)
 	if lower == "x" && n-l.i == 1 && l.times(n) {
 		return
@@ -301,7 +334,8 @@ func (l *lexer) word() {
 		return
 	}
 	operand := len(l.tokens) > 0 && (l.last().class == digits || l.last().class == letter || l.last().text == ")" || l.last().text == "}" || l.last().text == "π")
-	if len(text) > 3 || len(text) > 1 && l.space && operand {
+	differential := l.integral && len(text) == 2 && text[0] == 'd'
+	if !differential && (len(text) > 3 || len(text) > 1 && l.space && operand) {
 		l.add(words, text)
 		return
 	}
@@ -361,6 +395,7 @@ func (l *lexer) known(lower, text string) bool {
 	case greek[text]:
 		l.add(letter, text)
 	case named[lower] && len(lower) > 1:
+		l.integral = l.integral || lower == "int"
 		l.add(name, lower)
 	default:
 		return false

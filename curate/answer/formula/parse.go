@@ -317,8 +317,7 @@ func (p *parser) starts() bool {
 	case name:
 		return t.text != "and" && t.text != "or" && t.text != "end" && t.text != "choose" && t.text != "pmod"
 	case mark:
-		return t.text == "(" || t.text == "{" || t.text == "π" || t.text == "∞" || t.text == "⌊" || t.text == "⌈" || t.text == "|" && p.bars == 0 ||
-			t.text == "[" && p.i > 0 && p.tokens[p.i-1].class == digits
+		return t.text == "(" || t.text == "{" || t.text == "π" || t.text == "∞" || t.text == "⌊" || t.text == "⌈" || t.text == "|" && p.bars == 0
 	}
 	return false
 }

@@ -17,7 +17,11 @@ func (p *parser) primary() (*Node, error) {
 	p.i = min(p.i+1, len(p.tokens)-1)
 	switch t.class {
 	case digits:
-		return p.mixed(newNumber(t.value, t.decimals))
+		n := newNumber(t.value, t.decimals)
+		if len(t.text) == 2 {
+			n.Name = t.text // 5:05 is a time
+		}
+		return p.mixed(n)
 	case letter:
 		return p.symbol(t.text)
 	case name:

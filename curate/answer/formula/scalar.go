@@ -3,6 +3,7 @@ package formula
 import (
 	"context"
 	"errors"
+	"math"
 	"math/big"
 	"slices"
 )
@@ -68,6 +69,9 @@ func (c *comparer) scalar(a, b *Node) Relation {
 	if !errors.Is(err, errTranscendental) {
 		return Undecided
 	}
+	if towers(a, b) || towers(b, a) {
+		return Different
+	}
 	if isLog := isCall("log?"); a.has(isLog) || b.has(isLog) {
 		c.natural = true
 		natural := c.numeric(a, b)
@@ -78,6 +82,37 @@ func (c *comparer) scalar(a, b *Node) Relation {
 		return natural
 	}
 	return c.numeric(a, b)
+}
+
+// towers reports whether a is a tower of powers that is larger than the number b.
+func towers(a, b *Node) bool {
+	return a.Kind == Pow && b.Kind == Number && float64(size(b.Value)) < logarithm(a)
+}
+
+// logarithm is a lower bound of the binary logarithm of a whole number, or of a tower of powers of them; 0 for all else.
+func logarithm(n *Node) float64 {
+	switch {
+	case n.Kind == Number && n.Value.IsInt() && n.Value.Sign() > 0:
+		return float64(n.Value.Num().BitLen() - 1)
+	case n.Kind == Pow:
+		return logarithm(n.Args[0]) * math.Exp2(min(logarithm(n.Args[1]), 100))
+	}
+	return 0
+}
+
+// integral reports whether a node is a whole number by its form.
+func integral(n *Node) bool {
+	switch n.Kind {
+	case Number:
+		return n.Value.IsInt()
+	case Pow:
+		return integral(n.Args[0]) && n.Args[1].Kind == Number && n.Args[1].Value.IsInt() && n.Args[1].Value.Sign() >= 0
+	case Add, Mul:
+		return !slices.ContainsFunc(n.Args, func(a *Node) bool { return !integral(a) })
+	case Call:
+		return n.Name == "!" && integral(n.Args[0])
+	}
+	return false
 }
 
 func (c *comparer) finite(n *Node) bool {
@@ -201,7 +236,7 @@ func decimal(n *Node) bool { return n.Kind == Number && n.Decimals >= 0 }
 // hasDecimal reports whether a number has a finite decimal: a fraction whose denominator has no factor but 2 and 5.
 func hasDecimal(n *Node) bool {
 	if n.Kind != Number {
-		return false
+		return integral(n)
 	}
 	d := new(big.Int).Set(n.Value.Denom())
 	d.Rsh(d, d.TrailingZeroBits())

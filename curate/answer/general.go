@@ -34,6 +34,11 @@ func general(s string, plain bool) (Answer, error) {
 		}
 		return text(words)
 	}
+	for _, w := range strings.Fields(strings.ToLower(f.Unit)) {
+		if symbols[w] { // 3 dozen
+			return Answer{}, errSymbolic
+		}
+	}
 	a := Answer{form: &f, source: short(s), decimals: -1, text: words}
 	if f.Unit != "" {
 		ts := lex(f.Unit, false)

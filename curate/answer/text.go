@@ -30,10 +30,10 @@ func text(words string) (Answer, error) {
 }
 
 // phrase is a short text in one way of writing: lower case, one space between words, no article before and no mark behind
-// them. It is "" for what holds digits or mathematics, or is long.
+// them. It is "" for what holds mathematics, or is long. Numbers may stand between words: june 20.
 func phrase(s string) string {
 	s = untext(s)
-	if strings.ContainsAny(s, `0123456789\=^<>{}$+*/|@#~_`) || len(s) > 200 {
+	if strings.ContainsAny(s, `\=^<>{}$+*/|@#~_`) || len(s) > 200 {
 		return ""
 	}
 	fields := strings.Fields(strings.ToLower(s))
@@ -49,8 +49,11 @@ func phrase(s string) string {
 	if to, ok := synonyms[s]; ok {
 		s = to
 	}
+	if !strings.ContainsFunc(s, unicode.IsLetter) {
+		return ""
+	}
 	for _, r := range s {
-		if !unicode.IsLetter(r) && !unicode.IsMark(r) && r != ' ' && r != '\'' && r != ',' && r != '.' && r != '&' {
+		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !(r >= '0' && r <= '9') && r != ' ' && r != '\'' && r != ',' && r != '.' && r != '&' {
 			return ""
 		}
 	}
@@ -95,6 +98,8 @@ func compareText(a, b Answer) (Relation, string) {
 			return Undecided, "words, or products of variables"
 		case holds(b.text, a.text) || holds(a.text, b.text):
 			return Undecided, "more words than the reference, or fewer"
+		case (numerals(a.text) == "") != (numerals(b.text) == "") || numerals(a.text) != "" && numerals(a.text) == numerals(b.text):
+			return Undecided, "a number among words"
 		case b.marked || !strings.Contains(b.text, " "):
 			return Different, ""
 		}
@@ -115,9 +120,14 @@ func anagram(a, b string) bool {
 	return slices.Equal(x, y)
 }
 
+// numerals are the numbers among words, one after the other.
+func numerals(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }), " ")
+}
+
 // holds reports whether the words stand in s.
 func holds(s, words string) bool {
-	notLetter := func(r rune) bool { return !unicode.IsLetter(r) }
+	notLetter := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	return strings.Contains(" "+strings.Join(strings.FieldsFunc(s, notLetter), " ")+" ", " "+strings.Join(strings.FieldsFunc(words, notLetter), " ")+" ")
 }
 

@@ -175,8 +175,11 @@ func (c *comparer) ratios(a, b *Node) Relation {
 	if len(a.Args) != len(b.Args) {
 		return Different
 	}
+	if c.each(a.Args, b.Args) == Same {
+		return Same
+	}
 	all := Same
-	if clock(a) && clock(b) && c.each(a.Args, b.Args) != Same {
+	if clock(a) && clock(b) {
 		all = Undecided // 5:30 and 2:12 are one ratio, and two times
 	}
 	for i := 1; i < len(a.Args); i++ {

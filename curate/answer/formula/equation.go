@@ -127,11 +127,17 @@ func (f *field) roots(poly []*Node) ([]uint64, error) {
 	return []uint64{f.mul(f.add(f.neg(c[1]), s), inv), f.mul(f.add(f.neg(c[1]), f.neg(s)), inv)}, nil
 }
 
-// solves compares an equation in one variable with a number: it must be the only solution.
+// solves compares an equation with a number: in one variable it must be the only solution.
 func (c *comparer) solves(equation, number *Node) Relation {
 	p, ok := difference(equation)
 	names := symbols(p)
-	if !ok || len(names) != 1 || len(symbols(number)) > 0 {
+	if !ok || len(names) == 0 || len(symbols(number)) > 0 {
+		return Undecided
+	}
+	if value := equation.Args[1]; len(names) > 1 { // x + y = 12 says what x + y is
+		if len(symbols(value)) == 0 && c.scalar(value, number) == Same {
+			return Same
+		}
 		return Undecided
 	}
 	for name := range names {

@@ -48,6 +48,7 @@ var macros = map[string]string{
 
 	"left": "", "right": "", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "middle": "",
 	"displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "boldsymbol": "", "bf": "", "rm": "", "!": "", "(": "", ")": "", "[": "", "]": "",
+	"angle": "", "triangle": "", "measuredangle": "",
 	"quad": " ", "qquad": " ", ",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", ">": " ", "thinspace": " ", "hspace": " ", "$": "",
 }
 

@@ -81,17 +81,22 @@ func digit(r rune) byte {
 
 // unemphasise takes Markdown's emphasis out. Between two numbers ** is a power.
 func unemphasise(s string) string {
+	var b strings.Builder
 	for at := 0; ; {
 		i := strings.Index(s[at:], "**")
 		if i < 0 {
+			b.WriteString(s[at:])
 			break
 		}
 		i += at
+		b.WriteString(s[at:i])
+		mark := "**"
 		if at = i + 2; i > 0 && at < len(s) && (isDigit(s[i-1]) || s[i-1] == ')' || isLetter(s[i-1]) && (i == 1 || !isLetter(s[i-2]))) && (isDigit(s[at]) || s[at] == '(' || isLetter(s[at]) && (at+1 == len(s) || !isLetter(s[at+1]))) {
-			s = s[:i] + "^" + s[at:]
+			mark = "^"
 		}
+		b.WriteString(mark)
 	}
-	return emphasis.Replace(s)
+	return emphasis.Replace(b.String())
 }
 
 var emphasis = strings.NewReplacer("**", "", "__", "", "```", "\n")

@@ -61,7 +61,7 @@ func (c *comparer) ball(n *Node) (ball, error) {
 		}
 		return args[0].mul(inv), nil
 	}
-	if err := c.spend(100); err != nil {
+	if err := c.spend(300); err != nil {
 		return ball{}, err
 	}
 	return c.call(n.Name, args)
@@ -270,7 +270,7 @@ func function(name string, args ...*Node) *Node {
 // binomial is x(x-1)…(x-k+1)/k! for a whole k.
 func binomial(n *Node) *Node {
 	k, ok := small(n.Args[1])
-	if !ok || k < 0 || k > 300 {
+	if !ok || k < 0 || k > 300 || int(k)*n.Args[0].weight() > maxNodes {
 		return n
 	}
 	terms := []*Node{whole(1)}
@@ -383,6 +383,11 @@ func product(a, b []*Node) []*Node {
 	for i, x := range a {
 		for j, y := range b {
 			out[i+j] = add(out[i+j], mul(x, y))
+		}
+	}
+	for _, n := range out {
+		if n.weight() > maxNodes/10 {
+			return nil
 		}
 	}
 	return out

@@ -236,10 +236,34 @@ func (n *Node) replace(name string, by *Node) *Node {
 	if n.Kind == Symbol && n.Name == name {
 		return by
 	}
-	if len(n.Args) == 0 || !symbols(n)[name] {
+	changed := false
+	args := make([]*Node, len(n.Args))
+	for i, a := range n.Args {
+		args[i] = a
+		if (n.Kind != Integral && n.Kind != Sum) || n.Name != name || i > 0 { // there it is another variable
+			args[i] = a.replace(name, by)
+		}
+		changed = changed || args[i] != a
+	}
+	if !changed {
 		return n
 	}
-	return n.rebuild(func(a *Node) *Node { return a.replace(name, by) })
+	i := -1
+	return n.rebuild(func(*Node) *Node { i++; return args[i] })
+}
+
+// maxNodes is how large a formula may become that is computed from another: its parts are shared, and a sum of products of
+// sums would soon have more terms than there is memory.
+const maxNodes = 20_000
+
+// weight is the number of nodes, counted up to a little more than maxNodes.
+func (n *Node) weight() int {
+	w := 0
+	n.walk(func(*Node) bool {
+		w++
+		return w <= maxNodes
+	})
+	return w
 }
 
 // rebuild makes the node anew from arguments that are changed.

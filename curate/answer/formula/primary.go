@@ -422,6 +422,9 @@ func determinant(m *Node) (*Node, error) {
 			return nil, err
 		}
 		t := mul(m.Args[0].Args[c], d)
+		if t.weight() > maxNodes/10 {
+			return nil, errTooLarge
+		}
 		if c%2 == 1 {
 			t = neg(t)
 		}
@@ -506,7 +509,7 @@ func (p *parser) series() (*Node, error) {
 	}
 	a, okA := small(from)
 	b, okB := small(high)
-	if !okA || !okB || b-a > 1000 {
+	if !okA || !okB || b-a > 1000 || int(max(b-a, 1))*f.weight() > maxNodes {
 		return &Node{Kind: Sum, Name: index, Args: []*Node{f, from, high}}, nil
 	}
 	terms := []*Node{whole(0)}

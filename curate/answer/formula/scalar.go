@@ -145,6 +145,9 @@ func (c *comparer) numeric(a, b *Node) Relation {
 // sampled compares functions at points. A point counts when both are real there; where the first is not real it says
 // nothing, and where only the second isn't the two have different domains.
 func (c *comparer) sampled(a, b *Node, names map[string]bool) Relation {
+	if len(names) > 20 || c.spend(a.weight()+b.weight()) != nil {
+		return Undecided
+	}
 	order := make([]string, 0, len(names))
 	for n := range names {
 		order = append(order, n)
@@ -157,6 +160,9 @@ func (c *comparer) sampled(a, b *Node, names map[string]bool) Relation {
 	agreed, narrower, loose := 0, 0, 0
 	for point := range 14 {
 		p, q := a, b
+		if c.spend((a.weight()+b.weight())*len(names)/4) != nil {
+			return Undecided
+		}
 		for i, name := range order {
 			v := newNumber(sample(point, i, integers), -1)
 			p, q = p.replace(name, v), q.replace(name, v)

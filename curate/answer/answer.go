@@ -1,11 +1,12 @@
 // Package answer reads the final answer out of what a model wrote and compares answers as values.
 //
 // What counts as the answer: the last \boxed{}, else the last line that begins with ####, else what follows the last
-// "answer is" or "answer:", else the last number or formula. Read are integers, decimals, thousands separators, signs,
-// money, percent, fractions, mixed numbers, scientific notation, arithmetic over these, and units. Anything else
-// (symbols, roots, sets, intervals, other bases) is an error and never a number: a verifier that can't read must not judge.
+// "answer is" or "answer:", else the last number or formula. Read are quantities (integers, decimals, thousands
+// separators, signs, money, percent, fractions, mixed numbers, scientific notation, number words, arithmetic over these,
+// with units), formulas (see package formula) and a few words (yes, Monday, the letter of a choice). Anything else is an
+// error and never a value: a verifier that can't read must not judge.
 //
-// All arithmetic is exact and bounded, see the limits in token.go, number.go and arithmetic.go.
+// All arithmetic is bounded, see the limits in token.go, number.go, arithmetic.go and package formula.
 package answer
 
 import (

@@ -21,6 +21,8 @@ const (
 //   - A unit may be left out on either side. Units of one kind are converted, of different kinds they are different.
 //   - 50% is 0.5; 50 for 50%, or the other way round, depends on the question.
 //   - x = 5 and 5 are the same, y = 5 is another.
+//   - Formulas are compared as package formula says, words by their letters, choices by theirs. Words and a value are
+//     undecided, unless a mark says that they are the answer.
 //   - A decimal for a value that has no finite decimal is the same with 6 or more correctly rounded decimals,
 //     undecided with two or more, or when it is cut off, and different when a digit is wrong. Any other decimal must be equal, but for float noise: a relative difference under 1e-9 that
 //     is also far below the last decimal of the other side.

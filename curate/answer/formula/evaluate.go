@@ -4,9 +4,6 @@ import (
 	"math/big"
 )
 
-// maxPower is the largest exponent that a ball is raised to by multiplying.
-const maxPower = 1 << 24
-
 // ball computes a formula without variables.
 func (c *comparer) ball(n *Node) (ball, error) {
 	if err := c.spend(4); err != nil {
@@ -187,10 +184,10 @@ func ratio(a, b ball, f func(ball) (ball, error)) (ball, error) {
 		return ball{}, err
 	}
 	inv, err := y.inv()
-	return x.mul0(inv, err)
+	return x.quotient(inv, err)
 }
 
-func (a ball) mul0(b ball, err error) (ball, error) {
+func (a ball) quotient(b ball, err error) (ball, error) {
 	if err != nil {
 		return ball{}, err
 	}
@@ -211,7 +208,7 @@ func trigonometric(name string, sin, cos ball) (ball, error) {
 		sin, cos = cos, sin
 	}
 	inv, err := cos.inv()
-	return sin.mul0(inv, err)
+	return sin.quotient(inv, err)
 }
 
 // round is the integer below or above a real number that is no integer itself.

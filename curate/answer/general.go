@@ -20,6 +20,7 @@ func general(s string, plain bool) (Answer, error) {
 	if v, ok := spelled(lex(untext(s), false)); ok && numberWords(untext(s)) {
 		return Answer{value: v, decimals: 0}, nil
 	}
+	s = ordinal(s)
 	words := phrase(s)
 	if letters(s) > 1 && !symbolWords[strings.ToLower(s)] && words != "" {
 		return text(words)
@@ -55,6 +56,18 @@ func general(s string, plain bool) (Answer, error) {
 		a.unit = known["°"]
 	}
 	return a, nil
+}
+
+// ordinal takes the ending of 5^{th} off.
+func ordinal(s string) string {
+	for _, ending := range []string{"th", "st", "nd", "rd"} {
+		for _, form := range []string{"^{%}", `^{\text{%}}`, `^\text{%}`, `^{\mathrm{%}}`} {
+			if number, ok := strings.CutSuffix(s, strings.ReplaceAll(form, "%", ending)); ok && number != "" && isDigit(number[len(number)-1]) {
+				return number
+			}
+		}
+	}
+	return s
 }
 
 // symbolWords are words that a formula knows.

@@ -144,12 +144,23 @@ func chosen(a Answer, err error, s string) (Answer, error) {
 	return a, nil
 }
 
-// choice is the letter of (B), B), B. or B: that a text begins with, or of B alone, from A to J.
+// choice is the letter of (B), B), B. or B: that a text begins with, or of B alone, from A to J; or the yes of "yes, because".
 func choice(s string) string {
 	if len(s) > 400 {
 		s = strings.ToValidUTF8(s[:400], "")
 	}
 	s = strings.Trim(untext(strings.TrimLeft(s, " *_$\n")), " *_$.\n")
+	first, rest, _ := strings.Cut(strings.ReplaceAll(s, ",", " , "), " ")
+	switch first = strings.ToLower(strings.Trim(first, "*_.")); first {
+	case "yes", "no", "true", "false":
+		rest = strings.TrimSpace(rest)
+		if rest == "" || strings.HasPrefix(rest, ",") || strings.HasPrefix(rest, "because ") || strings.HasPrefix(rest, "since ") {
+			return first
+		}
+	}
+	if word, rest, ok := strings.Cut(s, " "); ok && (strings.EqualFold(word, "option") || strings.EqualFold(word, "choice")) {
+		s = strings.TrimLeft(rest, " *_$")
+	}
 	open := strings.HasPrefix(s, "(")
 	s = strings.TrimPrefix(s, "(")
 	if s == "" || s[0] < 'A' || s[0] > 'J' {

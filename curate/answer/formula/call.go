@@ -46,6 +46,9 @@ func (p *parser) named(f string) (*Node, error) {
 		if f == "binom" {
 			return call(f, a, b), nil
 		}
+		if differential(a) && differential(b) {
+			return nil, errSyntax // a derivative
+		}
 		n := div(a, b)
 		n.grouped = true
 		return n, nil
@@ -76,6 +79,14 @@ func (p *parser) named(f string) (*Node, error) {
 		return nil, errSyntax
 	}
 	return p.function(f)
+}
+
+// differential reports whether a node is d, or d times something.
+func differential(n *Node) bool {
+	if n.Kind == Mul {
+		n = n.Args[0]
+	}
+	return n.Kind == Symbol && n.Name == "d"
 }
 
 func (p *parser) root(f string) (*Node, error) {

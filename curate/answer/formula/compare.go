@@ -88,7 +88,7 @@ func (c *comparer) single(a, b *Node) Relation {
 	if b.scalar() {
 		a, b = b, a
 	}
-	if b.Kind == Set && len(b.Args) > 0 {
+	if b.Kind != Tuple && len(b.Args) > 0 {
 		all := Same
 		for _, e := range b.Args {
 			if r := c.compare(a, e); r != Same {

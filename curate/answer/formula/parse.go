@@ -23,6 +23,12 @@ func Parse(s string) (Formula, error) {
 	if !ok || len(tokens) < 2 {
 		return Formula{}, errSyntax
 	}
+	for i := 0; tokens[i].class == words; i++ { // Area = 5π
+		if tokens[i+1].text == "=" && tokens[i+1].class == mark {
+			tokens = tokens[i+2:]
+			break
+		}
+	}
 	p := &parser{tokens: tokens}
 	n, err := p.list()
 	if err != nil {
@@ -310,6 +316,9 @@ func (p *parser) postfix() (*Node, error) {
 		case p.peek().class == mark && (p.peek().text == "!" || p.peek().text == "%" || p.peek().text == "°") && !n.scalar():
 			return nil, errSyntax
 		case p.take("!"):
+			if p.peek().text == "!" {
+				return nil, errSyntax // a double factorial
+			}
 			n = call("!", n)
 		case p.take("%"):
 			n = mul(n, newNumber(big.NewRat(1, 100), -1))

@@ -120,6 +120,10 @@ func (p *parser) set() (*Node, error) {
 	if p.take("⦄") {
 		return &Node{Kind: Set}, nil
 	}
+	if sep := p.ahead(1).text; p.peek().class == letter && (sep == ":" || sep == "|") {
+		p.i += 2
+		return p.condition()
+	}
 	bars := p.bars
 	p.bars = 1 // a bar separates
 	n, err := p.list()
@@ -127,17 +131,11 @@ func (p *parser) set() (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.Kind == Ratio && len(n.Args) == 2 && n.Args[0].Kind == Symbol {
-		return nil, errSyntax
-	}
 	if p.take("|") {
-		if n.Kind != Symbol && (n.Kind != Statement || n.Name != "∈" || n.Args[0].Kind != Symbol) {
+		if n.Kind != Statement || n.Name != "∈" || n.Args[0].Kind != Symbol || n.Args[1].Kind != Interval {
 			return nil, errSyntax
 		}
-		if n, err = p.list(); err == nil && (n.Kind != Statement && n.Kind != All || !p.take("⦄")) {
-			err = errSyntax
-		}
-		return n, err
+		return p.condition()
 	}
 	if !p.take("⦄") {
 		return nil, errSyntax
@@ -254,4 +252,19 @@ func determinant(m *Node) (*Node, error) {
 
 func scalars(nodes []*Node) bool {
 	return !slices.ContainsFunc(nodes, func(n *Node) bool { return !n.scalar() })
+}
+
+// condition reads the inequalities that the elements of a set satisfy.
+func (p *parser) condition() (*Node, error) {
+	n, err := p.list()
+	if err != nil {
+		return nil, err
+	}
+	if n.Kind == List {
+		n = normalList(n)
+	}
+	if n.Kind != Statement && n.Kind != All && n.Kind != Union || !p.take("⦄") {
+		return nil, errSyntax
+	}
+	return n, nil
 }

@@ -81,6 +81,15 @@ func (p *parser) relation() (*Node, error) {
 		chain = append(chain, &Node{Kind: Statement, Name: op, Args: []*Node{left, right}})
 		left = right
 	}
+	if p.take("≈") { // what it is about doesn't count, but for x ≈ 1.41
+		right, err := p.setwise()
+		if err != nil {
+			return nil, err
+		}
+		if len(chain) == 0 && left.Kind == Symbol {
+			left = right
+		}
+	}
 	if p.peek().class == words {
 		p.unit = p.peek().text
 		p.units++

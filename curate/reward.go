@@ -68,9 +68,13 @@ type RewardOptions interface {
 }
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
-	"math":   func() RewardOptions { return &MathOptions{} },
-	"length": func() RewardOptions { return &LengthOptions{} },
-	"regex":  func() RewardOptions { return &RegexOptions{} },
+	"math":     func() RewardOptions { return &MathOptions{} },
+	"length":   func() RewardOptions { return &LengthOptions{} },
+	"regex":    func() RewardOptions { return &RegexOptions{} },
+	"exact":    func() RewardOptions { return &ExactOptions{} },
+	"contains": func() RewardOptions { return &ContainsOptions{} },
+	"choice":   func() RewardOptions { return &ChoiceOptions{} },
+	"numeric":  func() RewardOptions { return &NumericOptions{} },
 }}
 
 // Kinds maps the name of each kind of reward to its zero options, for the documentation.

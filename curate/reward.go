@@ -68,13 +68,19 @@ type RewardOptions interface {
 }
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
-	"math":     func() RewardOptions { return &MathOptions{} },
-	"length":   func() RewardOptions { return &LengthOptions{} },
-	"regex":    func() RewardOptions { return &RegexOptions{} },
-	"exact":    func() RewardOptions { return &ExactOptions{} },
-	"contains": func() RewardOptions { return &ContainsOptions{} },
-	"choice":   func() RewardOptions { return &ChoiceOptions{} },
-	"numeric":  func() RewardOptions { return &NumericOptions{} },
+	"math":       func() RewardOptions { return &MathOptions{} },
+	"length":     func() RewardOptions { return &LengthOptions{} },
+	"regex":      func() RewardOptions { return &RegexOptions{} },
+	"exact":      func() RewardOptions { return &ExactOptions{} },
+	"contains":   func() RewardOptions { return &ContainsOptions{} },
+	"choice":     func() RewardOptions { return &ChoiceOptions{} },
+	"numeric":    func() RewardOptions { return &NumericOptions{} },
+	"json":       func() RewardOptions { return &JSONOptions{} },
+	"json_field": func() RewardOptions { return &JSONFieldOptions{} },
+	"ifeval":     func() RewardOptions { return &IFEvalOptions{} },
+	"tool_call":  func() RewardOptions { return &ToolCallOptions{} },
+	"format":     func() RewardOptions { return &FormatOptions{} },
+	"repetition": func() RewardOptions { return &RepetitionOptions{} },
 }}
 
 // Kinds maps the name of each kind of reward to its zero options, for the documentation.

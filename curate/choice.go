@@ -117,7 +117,8 @@ func (q question) given(text string) (letter rune, from string, err error) {
 		return 0, "", fmt.Errorf("%q is no choice", shorten(from))
 	}
 	if from, rest, ok := announcedChoice(text); ok {
-		from += " " + strings.TrimSpace(firstLine(rest))
+		lead := len(rest) - len(strings.TrimLeft(rest, " \t\r\n"))
+		from = strings.Join(strings.Fields(from+rest[:lead]+firstLine(rest)), " ")
 		switch letters := q.lead(rest, false); {
 		case len(letters) == 1:
 			return letters[0], from, nil

@@ -214,7 +214,7 @@ func announcedChoice(text string) (from, rest string, ok bool) {
 	for i := len(all) - 1; i >= 0; i-- {
 		from, rest := text[all[i][0]:all[i][1]], text[all[i][1]:]
 		if strings.TrimSpace(rest) != "" && !notIt.MatchString(strings.TrimLeft(rest, openers)) {
-			return strings.TrimSpace(from), rest, true
+			return from, rest, true
 		}
 	}
 	return "", "", false

@@ -190,13 +190,22 @@ func languageOf(text string) (code, why string) {
 	if letters < minLetters {
 		return "", "has too few letters to tell its language"
 	}
-	code, p, err := language.Detect(text)
-	switch {
-	case err != nil:
+	guesses, err := language.Guesses(text)
+	if err != nil {
 		return "", "has a language that cannot be told: " + err.Error()
-	case code == "" || p < minCertain:
+	}
+	if len(guesses) == 0 {
+		return "", "has too few letters to tell its language"
+	}
+	code, _, _ = strings.Cut(guesses[0].Language, "-")
+	p := 0.0
+	for _, g := range guesses {
+		if base, _, _ := strings.Cut(g.Language, "-"); base == code {
+			p += g.Probability
+		}
+	}
+	if p < minCertain {
 		return "", fmt.Sprintf("may be in %s, or in another language (%.2f)", code, p)
 	}
-	code, _, _ = strings.Cut(code, "-")
 	return code, ""
 }

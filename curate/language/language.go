@@ -8,11 +8,13 @@ package language
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	_ "embed"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -112,16 +114,31 @@ var addresses = []*regexp.Regexp{
 	regexp.MustCompile(`[-_.0-9A-Za-z]+@[-_0-9A-Za-z][-_.0-9A-Za-z]+`),
 }
 
-// Detect returns the most likely language of a text and its probability, 0 to 1; an empty code where the text has no
-// letters to tell from. It looks at the first 10,000 characters, without addresses of the web and of mail.
+// A Guess is a language that a text may be in, and how probable that is, 0 to 1.
+type Guess struct {
+	Language    string
+	Probability float64
+}
+
+// Detect returns the most likely language of a text, an empty code where it has no letters to tell from. See [Guesses].
 func Detect(text string) (code string, p float64, err error) {
+	all, err := Guesses(text)
+	if err != nil || len(all) == 0 {
+		return "", 0, err
+	}
+	return all[0].Language, all[0].Probability, nil
+}
+
+// Guesses returns all languages with their probabilities, the most likely first; none where the text has no letters to
+// tell from. It looks at the first 10,000 characters, without addresses of the web and of mail.
+func Guesses(text string) ([]Guess, error) {
 	m, err := loaded()
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	grams := m.split(clean(text))
 	if len(grams) == 0 {
-		return "", 0, nil
+		return nil, nil
 	}
 	random := rand.New(rand.NewPCG(0, 0))
 	mean := make([]float64, len(m.languages))
@@ -141,13 +158,12 @@ func Detect(text string) (code string, p float64, err error) {
 			mean[i] += prob[i] / trials
 		}
 	}
-	best := 0
-	for i := range mean {
-		if mean[i] > mean[best] {
-			best = i
-		}
+	all := make([]Guess, len(mean))
+	for i, p := range mean {
+		all[i] = Guess{m.languages[i], min(p, 1)}
 	}
-	return m.languages[best], min(mean[best], 1), nil
+	slices.SortStableFunc(all, func(a, b Guess) int { return cmp.Compare(b.Probability, a.Probability) })
+	return all, nil
 }
 
 // update multiplies the probabilities by those of one n-gram.

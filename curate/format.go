@@ -19,7 +19,7 @@ import (
 //     it. A text without any holds, and one whose opening mark is in the prompt.
 //   - boxed: there is exactly one \boxed{} after the reasoning, closed and not empty.
 //   - language: the answer is in the language of the prompt's last message. Code, formulas and addresses do not count.
-//     Where either has fewer than 20 letters, or is not of one language with a probability of 0.9 or more, it cannot be
+//     Where either has fewer than 20 letters, or is not of one language with a probability of 0.8 or more, it cannot be
 //     told: the answer is unparsable, unless another check fails.
 type FormatOptions struct {
 	Checks []string `yaml:"checks" json:"checks" doc:"What must hold: think, boxed, language."`
@@ -30,7 +30,7 @@ var formatChecks = []string{"think", "boxed", "language"}
 // The language of a text is told only where it has so many letters and is so certain.
 const (
 	minLetters  = 20
-	minCertain  = 0.9
+	minCertain  = 0.8    // six of its seven draws
 	languageCap = 40_000 // bytes that are looked at
 )
 

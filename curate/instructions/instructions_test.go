@@ -42,6 +42,23 @@ func TestParity(t *testing.T) {
 	require.Len(t, IDs(), 25)
 }
 
+// Sentences fall into words in capitals as in NLTK.
+func TestCapitals(t *testing.T) {
+	f, err := os.Open("testdata/words.jsonl")
+	require.NoError(t, err)
+	defer f.Close()
+	rows := 0
+	for s := bufio.NewScanner(f); s.Scan(); rows++ {
+		var row struct {
+			Sentence string
+			Capitals int
+		}
+		require.NoError(t, json.Unmarshal(s.Bytes(), &row))
+		require.Equal(t, row.Capitals, capitalsIn(row.Sentence), row.Sentence)
+	}
+	require.Equal(t, 452, rows)
+}
+
 func TestProblems(t *testing.T) {
 	for _, c := range []struct{ id, kwargs, says string }{
 		{"keywords:exist", `{}`, "there is no such instruction"},

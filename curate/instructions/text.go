@@ -104,20 +104,28 @@ var clitics = rules(
 func capitalWords(s string) (n int, err error) {
 	all, err := cut(s)
 	for _, sentence := range all {
-		for _, r := range treebank {
-			sentence = r.at.ReplaceAllString(sentence, r.with)
-		}
-		sentence = " " + sentence + " "
-		for _, r := range clitics {
-			sentence = r.at.ReplaceAllString(sentence, r.with)
-		}
-		for w := range strings.FieldsFuncSeq(sentence, space) {
-			if allCase(w, unicode.IsUpper) {
-				n++
-			}
+		if strings.ContainsFunc(sentence, unicode.IsUpper) {
+			n += capitalsIn(sentence)
 		}
 	}
 	return n, err
+}
+
+// capitalsIn counts them in one sentence.
+func capitalsIn(sentence string) (n int) {
+	for _, r := range treebank {
+		sentence = r.at.ReplaceAllString(sentence, r.with)
+	}
+	sentence = " " + sentence + " "
+	for _, r := range clitics {
+		sentence = r.at.ReplaceAllString(sentence, r.with)
+	}
+	for w := range strings.FieldsFuncSeq(sentence, space) {
+		if allCase(w, unicode.IsUpper) {
+			n++
+		}
+	}
+	return n
 }
 
 // isJSON reports whether Python's json reads the text, without one fence around it.

@@ -212,7 +212,7 @@ func firstWord(k kwargs) (check, error) {
 		if end := strings.IndexAny(word, `.,?!'"`); end >= 0 {
 			word = word[:end]
 		}
-		return strings.ToLower(word) == strings.ToLower(want), nil
+		return strings.EqualFold(word, want), nil
 	}, err
 }
 

@@ -53,8 +53,15 @@ func (o *FormatOptions) Validate() error {
 	return nil
 }
 
-// New makes the reward.
-func (o *FormatOptions) New() (Reward, error) { return formatReward(*o), nil }
+// New makes the reward. The languages are loaded here, not on the clock of the first answer.
+func (o *FormatOptions) New() (Reward, error) {
+	if slices.Contains(o.Checks, "language") {
+		if _, err := language.Languages(); err != nil {
+			return nil, err
+		}
+	}
+	return formatReward(*o), nil
+}
 
 type formatReward FormatOptions
 

@@ -44,8 +44,8 @@ func (o *IFEvalOptions) Validate() error {
 	return nil
 }
 
-// New makes the reward.
-func (o *IFEvalOptions) New() (Reward, error) { return ifevalReward(*o), nil }
+// New makes the reward. What the checks need is loaded here, not on the clock of the first answer.
+func (o *IFEvalOptions) New() (Reward, error) { return ifevalReward(*o), instructions.Load() }
 
 type ifevalReward IFEvalOptions
 

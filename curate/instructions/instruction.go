@@ -8,12 +8,15 @@
 package instructions
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
 	"unicode"
+
+	"stillhouse/curate/language"
 )
 
 // An Instruction is one instruction of a prompt, ready to be checked. It may be asked from several goroutines at once.
@@ -27,6 +30,13 @@ type check func(text string) (bool, error)
 
 // kwargs are the arguments of an instruction.
 type kwargs map[string]any
+
+// Load reads the models of sentences and languages, which the first check that needs them would read otherwise.
+func Load() error {
+	_, err1 := cutter()
+	_, err2 := language.Languages()
+	return errors.Join(err1, err2)
+}
 
 // IDs are the names of all instructions, in order.
 func IDs() []string { return slices.Sorted(maps.Keys(kinds)) }

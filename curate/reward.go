@@ -69,11 +69,21 @@ type RewardOptions interface {
 }
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
-	"math":       func() RewardOptions { return &MathOptions{} },
+	"choice":     func() RewardOptions { return &ChoiceOptions{} },
+	"contains":   func() RewardOptions { return &ContainsOptions{} },
+	"exact":      func() RewardOptions { return &ExactOptions{} },
+	"format":     func() RewardOptions { return &FormatOptions{} },
+	"ifeval":     func() RewardOptions { return &IFEvalOptions{} },
+	"json":       func() RewardOptions { return &JSONOptions{} },
+	"json_field": func() RewardOptions { return &JSONFieldOptions{} },
 	"length":     func() RewardOptions { return &LengthOptions{} },
 	"likelihood": func() RewardOptions { return &LikelihoodOptions{} },
 	"majority":   func() RewardOptions { return &MajorityOptions{} },
+	"math":       func() RewardOptions { return &MathOptions{} },
+	"numeric":    func() RewardOptions { return &NumericOptions{} },
 	"regex":      func() RewardOptions { return &RegexOptions{} },
+	"repetition": func() RewardOptions { return &RepetitionOptions{} },
+	"tool_call":  func() RewardOptions { return &ToolCallOptions{} },
 }}
 
 // Kinds maps the name of each kind of reward to its zero options, for the documentation.

@@ -39,10 +39,16 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 		{Select: Select{Policy: PolicyThreshold, MinReward: new(0.05), Best: 2}},
 		{Select: Select{Policy: PolicyShortestRight}},
 		{Select: Select{Policy: PolicyShortestRight, MinReward: new(1.05), Best: 2}},
+		{Combine: All, Select: Select{MinReward: new(1.0)}},
+		{Combine: Any, Select: Select{MinReward: new(1.0), Best: 2}},
+		{Combine: Lexicographic, Select: Select{MinReward: new(1.0), Best: 2}},
 	} {
 		c.Rewards = demoRewards(t)
+		if c.Combine != "" {
+			*c.Rewards[1].Weight = 1
+		}
 		c.EnsureDefaults()
-		judge, err := c.Acceptor()
+		judge, err := c.Acceptor(nil)
 		require.NoError(t, err)
 		require.Equal(t, c.Select.Most(math.MaxInt), judge.Most())
 

@@ -128,9 +128,9 @@ func Softmax(id string, rows []Rated, temperature float64, seed int64) []int {
 	return order
 }
 
-// Pair chooses a preference pair: the best candidate, and of those with a lower reward the last in [BestOrder] whose reward
+// Preference chooses a preference pair: the best candidate, and of those with a lower reward the last in [BestOrder] whose reward
 // is lower by at least margin and whose length differs by at most length completion tokens; a negative length is no bound. ok is false where there is none.
-func Pair(rows []Rated, margin float64, length int) (chosen, rejected int, ok bool) {
+func Preference(rows []Rated, margin float64, length int) (chosen, rejected int, ok bool) {
 	order := BestOrder(rows)
 	if len(order) == 0 {
 		return 0, 0, false

@@ -1,184 +1,180 @@
 package curate
 
 import (
+	"context"
 	"fmt"
-	"math"
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
-// A Choice is what became of the candidates of one prompt, by their place.
-type Choice struct {
-	Kept     []int // in the policy's order; of a preference pair the chosen one
-	Rejected int   // of a preference pair; -1 otherwise
-	Dropped  []Drop
+// ChoiceOptions are the options of the reward choice, for questions of multiple choice: 1 and right when the letter that
+// the answer gives is that of the reference, 0 and wrong when it is another.
+//
+// The letter is, of these, what there is first:
+//
+//   - in the last \boxed{}: \boxed{B}, \boxed{\text{(B)}}, \boxed{B. Paris}
+//   - after the last "answer is", "answer:", "I choose": B, (B), **B**, "B", Option B, or the text of one choice
+//   - the whole answer, its first line or its last: B, (B), B., **B**, B) Paris, Option B, or the text of one choice
+//   - "B is correct", "option B", "(B)" anywhere, where all of them are the same letter
+//
+// Small letters count where they stand in a box, in brackets or alone. Where two letters are given ("A or B", a first and
+// a last line that differ) or none, the answer is unparsable; never is the word "a" or "I" taken for a letter.
+//
+// The choices are read from the prompt's last message: lines that begin with A., A), (A), A: and so on, or (A) … (B) … in
+// one line. The reference is a letter in any of these forms, or the text of one of the choices.
+type ChoiceOptions struct {
+	Choices int `yaml:"choices" json:"choices" doc:"How many letters there are, from A on, 2 to 26; by default those that the prompt lists, or ten where it lists none."`
 }
 
-// A Drop is candidates that were dropped for one reason.
-type Drop struct {
-	Rows           []int
-	Reason, Detail string
+// EnsureDefaults does nothing: 0 takes the prompt's.
+func (o *ChoiceOptions) EnsureDefaults() {}
+
+// Validate is an Invalid error when there are no such letters.
+func (o *ChoiceOptions) Validate() error {
+	if o.Choices != 0 && (o.Choices < 2 || o.Choices > 26) {
+		return options.Wrongf("choices", "is %d: it must be between 2 and 26, or 0 for those that the prompt lists", o.Choices)
+	}
+	return nil
 }
 
-// Choose selects among the scored candidates of one prompt. It is a pure function of them.
-func (s *Select) Choose(rows []stillhouse.Scored) Choice {
-	if len(rows) == 0 {
-		return Choice{Rejected: -1}
-	}
-	o := *s
-	o.EnsureDefaults()
-	rated := o.rate(rows)
-	p := o.Pick(rows[0].ID, rated)
-	c := Choice{Kept: p.Kept, Rejected: p.Rejected}
-	if len(c.Kept) == 0 {
-		all := make([]int, len(rows))
-		for i := range all {
-			all[i] = i
-		}
-		reason, detail := o.none(rows, rated)
-		c.Dropped = []Drop{{all, reason, detail}}
-		return c
-	}
-	kept := map[int]bool{}
-	for _, i := range c.Kept {
-		kept[i] = true
-	}
-	why := o.reasons(rows, rated, p)
-	for i, r := range rated {
-		if kept[i] {
-			continue
-		}
-		for j := range why {
-			if why[j].holds(i, r) {
-				why[j].Rows = append(why[j].Rows, i)
-				break
-			}
-		}
-	}
-	for _, d := range why {
-		if len(d.Rows) > 0 {
-			c.Dropped = append(c.Dropped, d.Drop)
-		}
-	}
-	return c
-}
+// New makes the reward.
+func (o *ChoiceOptions) New() (Reward, error) { return choiceReward(*o), nil }
 
-// A reason is one that candidates are dropped for; the first that holds counts.
-type reason struct {
-	Drop
-	holds func(at int, r Rated) bool
-}
+type choiceReward ChoiceOptions
 
-// reasons are those that the policy has, when it keeps a candidate of these. The last one holds for all that are left.
-func (s *Select) reasons(rows []stillhouse.Scored, rated []Rated, p Pick) []reason {
-	best := rows[p.Kept[0]]
-	floor := math.Inf(-1)
-	if s.MinReward != nil {
-		floor = *s.MinReward
-	}
-	below := reason{Drop{nil, "below_minimum", fmt.Sprintf("reward is below min_reward %.6g", floor)}, func(_ int, r Rated) bool { return r.Reward < floor }}
-	unscored := reason{Drop{nil, "unscored", "reward is not a number: a reward timed out or failed, see scores"}, func(_ int, r Rated) bool {
-		return math.IsNaN(r.Reward) && !s.acceptable(r.Reward)
-	}}
-	rest := func(name, format string, args ...any) reason {
-		return reason{Drop{nil, name, fmt.Sprintf(format, args...)}, func(int, Rated) bool { return true }}
-	}
-	left := fmt.Sprintf("kept %d of %d, the first is sample %d with reward %.6g in %d tokens", len(p.Kept), len(rows), best.Sample, best.Reward, best.CompletionTokens)
-	wrong := reason{Drop{nil, "not_right", "is not right by " + s.judge(rows[0])}, func(_ int, r Rated) bool { return !r.Right }}
-	switch s.policy() {
-	case PolicyRightDistinct:
-		// What is like none that is kept was passed over since there were enough.
-		same := reason{Drop{nil, "not_distinct", "comes to its answer as a kept candidate of a lower sample number does"}, func(at int, r Rated) bool {
-			for _, k := range p.Kept {
-				if rated[k].Sample < r.Sample && r.Path.like(rated[k].Path, s.Similarity) {
-					return true
-				}
-			}
-			return false
-		}}
-		return []reason{wrong, below, unscored, same, rest("not_best", "%s", left)}
-	case PolicyShortestRight:
-		return []reason{wrong, below, unscored, rest("not_shortest", "%s", left)}
-	case PolicyMajority:
-		v := Majority(rated)
-		agrees := map[int]bool{}
-		for _, i := range v.Rows {
-			agrees[i] = true
-		}
-		other := reason{Drop{nil, "not_majority", fmt.Sprintf("does not answer %s, as %d of %d candidates do%s", v.Answer, v.Votes, len(rows), tie(v))}, func(at int, _ Rated) bool { return !agrees[at] }}
-		return []reason{other, below, unscored, rest("not_best", "%s", left)}
-	case PolicySoftmax:
-		return []reason{below, unscored, rest("not_drawn", "%s", left)}
-	case PolicyPairs:
-		other := rows[p.Rejected]
-		pair := fmt.Sprintf("chosen is sample %d with reward %.6g in %d tokens, rejected sample %d with reward %.6g in %d tokens", best.Sample, best.Reward, best.CompletionTokens, other.Sample, other.Reward, other.CompletionTokens)
-		return []reason{{Drop{nil, "rejected", "is in the pair that is kept: " + pair}, func(at int, _ Rated) bool { return at == p.Rejected }}, unscored, rest("not_paired", "%s", pair)}
-	default:
-		order := rest("not_best", "kept %d of %d, the best is sample %d with reward %.6g in %d tokens", len(p.Kept), len(rows), best.Sample, best.Reward, best.CompletionTokens)
-		return []reason{{order.Drop, func(_ int, r Rated) bool { return r.Reward >= floor }}, below, unscored}
-	}
-}
+var _ Comparer = choiceReward{}
 
-func tie(v Vote) string {
-	if v.Tied {
-		return " (tied: it comes first by sample number)"
-	}
-	return ""
-}
+func (choiceReward) Name() string         { return "choice" }
+func (choiceReward) Version() string      { return "1" }
+func (choiceReward) NeedsReference() bool { return true }
 
-// judge names the reward that says what right means.
-func (s *Select) judge(row stillhouse.Scored) string {
-	if i := s.Judge(row.Scores); i >= 0 {
-		return row.Scores[i].Name
+func (r choiceReward) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score {
+	if s, missing := noReference(c); missing {
+		return s
 	}
-	return s.Right
-}
-
-// none says why no candidate of a prompt is kept.
-func (s *Select) none(rows []stillhouse.Scored, rated []Rated) (reason, detail string) {
-	right := 0
-	for _, r := range rated {
-		if r.Right {
-			right++
+	q := question{letters: r.Choices}
+	if n := len(c.Prompt.Prompt); n > 0 {
+		q.texts = choices(c.Prompt.Prompt[n-1].Content)
+	}
+	if q.letters == 0 {
+		if q.letters = len(q.texts); q.letters == 0 {
+			q.letters = 10
 		}
 	}
-	if s.Band != nil && !InBand(rated, s.Band[0], s.Band[1]) {
-		return "out_of_band", fmt.Sprintf("%d of %d candidates are right by %s, a share of %.6g: the band is %v to %v", right, len(rows), s.judge(rows[0]), float64(right)/float64(len(rows)), s.Band[0], s.Band[1])
+	reference := strings.ToValidUTF8(strings.TrimSpace(*c.Reference), "\uFFFD")
+	want, _, ok := q.reference(reference)
+	if !ok {
+		return cannotTell("the reference %q is no letter from A to %c and none of the choices", shorten(reference), 'A'+rune(q.letters-1))
 	}
-	const nothing = "no_acceptable_candidate"
-	if s.judgesRight() && right == 0 {
-		return nothing, fmt.Sprintf("none of %d candidates is right by %s: %s", len(rows), s.judge(rows[0]), scores(rows[0]))
+	text, s, ok := reply(c)
+	if !ok {
+		return s
 	}
-	vote := Majority(rated)
-	if s.policy() == PolicyMajority && vote.Votes == 0 {
-		return nothing, fmt.Sprintf("none of %d candidates has a final answer that can be read", len(rows))
+	got, from, err := q.given(text)
+	if err != nil {
+		return cannotTell("%v; reference %c", err, want)
 	}
-	order := BestOrder(rated)
-	if len(order) == 0 {
-		return nothing, fmt.Sprintf("none of %d candidates has a reward that is a number: %s", len(rows), scores(rows[0]))
+	return judged(got == want, "read %c from %q, reference %c", got, shorten(from), want)
+}
+
+// A question is what is known of the choices.
+type question struct {
+	letters int      // from A on
+	texts   []string // of the choices, as the prompt lists them; nil where it doesn't
+}
+
+// reference reads the letter of a reference answer.
+func (q question) reference(text string) (letter rune, from string, ok bool) {
+	if letter, from, ok, _ = q.boxed(text); ok {
+		return letter, from, true
 	}
-	best := rows[order[0]]
+	if letter, ok = q.byText(text); ok {
+		return letter, text, true
+	}
+	letters := q.lead(text, true)
+	if len(letters) == 0 {
+		if _, rest, announced := announcedChoice(text); announced {
+			letters = q.lead(rest, true)
+		}
+	}
+	if len(letters) != 1 {
+		return 0, "", false
+	}
+	return letters[0], text, true
+}
+
+// given reads the letter that an answer gives. The error says why there is none.
+func (q question) given(text string) (letter rune, from string, err error) {
+	if len(text) > 2*choiceWindow { // the ends are where answers stand
+		text = text[:choiceWindow] + "\n" + text[len(text)-choiceWindow:]
+		text = strings.ToValidUTF8(text, "")
+	}
+	if letter, from, ok, there := q.boxed(text); ok {
+		return letter, from, nil
+	} else if there {
+		return 0, "", fmt.Errorf("%q is no choice", shorten(from))
+	}
+	if from, rest, ok := announcedChoice(text); ok {
+		lead := len(rest) - len(strings.TrimLeft(rest, " \t\r\n"))
+		from = strings.Join(strings.Fields(from+rest[:lead]+firstLine(rest)), " ")
+		switch letters := q.lead(rest, false); {
+		case len(letters) == 1:
+			return letters[0], from, nil
+		case len(letters) > 1:
+			return 0, "", fmt.Errorf("%q gives several choices", shorten(from))
+		}
+		if letter, ok := q.byText(firstLine(rest)); ok {
+			return letter, from, nil
+		}
+	}
+	var found []rune
+	for _, line := range []string{firstLine(text), text[strings.LastIndexByte(text, '\n')+1:]} {
+		letters := q.line(line)
+		if letter, ok := q.byText(line); ok && len(letters) == 0 {
+			letters = []rune{letter}
+		}
+		if len(letters) > 1 {
+			return 0, "", fmt.Errorf("%q gives several choices", shorten(line))
+		}
+		if len(letters) == 1 {
+			found, from = append(found, letters[0]), line
+		}
+	}
+	if len(found) == 0 {
+		found, from = q.mentioned(text)
+	}
 	switch {
-	case s.MinReward != nil && best.Reward < *s.MinReward:
-		return nothing, fmt.Sprintf("the best of %d candidates, sample %d, has reward %.6g, below min_reward %.6g: %s", len(rows), best.Sample, best.Reward, *s.MinReward, scores(best))
-	case s.policy() == PolicyMajority:
-		return nothing, fmt.Sprintf("none of the %d candidates that answer %s has a reward that is acceptable", vote.Votes, vote.Answer)
-	case s.policy() == PolicyPairs:
-		length := "any length"
-		if s.MaxLengthDifference != nil {
-			length = fmt.Sprintf("a length within %d tokens", *s.MaxLengthDifference)
-		}
-		return "no_pair", fmt.Sprintf("the best of %d candidates is sample %d with reward %.6g in %d tokens, and none has less by %.6g and %s", len(rows), best.Sample, best.Reward, best.CompletionTokens, s.Margin, length)
+	case len(found) == 0:
+		return 0, "", fmt.Errorf("no choice could be read in %q", shorten(text))
+	case !same(found):
+		return 0, "", fmt.Errorf("it names several choices: %s", letterList(found))
 	}
-	return nothing, fmt.Sprintf("none of %d candidates that are right by %s reaches min_reward %.6g", right, s.judge(rows[0]), *s.MinReward)
+	return found[0], from, nil
 }
 
-// scores writes out the scores of a candidate.
-func scores(row stillhouse.Scored) string {
-	parts := make([]string, len(row.Scores))
-	for i, x := range row.Scores {
-		parts[i] = fmt.Sprintf("%s %s (%s)", x.Name, x.Verdict, x.Evidence)
+func same(letters []rune) bool {
+	for _, l := range letters {
+		if l != letters[0] {
+			return false
+		}
 	}
-	return strings.Join(parts, ", ")
+	return true
+}
+
+func letterList(letters []rune) string {
+	seen, out := map[rune]bool{}, []string{}
+	for _, l := range letters {
+		if !seen[l] {
+			seen[l] = true
+			out = append(out, string(l))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return line
 }

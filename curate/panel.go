@@ -19,6 +19,8 @@ import (
 // A panel is the rewards of a config, ready to be asked. Several goroutines may ask at once.
 type panel struct {
 	scorers []scorer
+	combine Combination
+	recalls bool                // of rewards whose scores are kept, only those that are: the others are missing
 	turns   *semaphore.Weighted // of the rewards that work: a reward's clock runs only while it has a processor
 }
 
@@ -29,6 +31,10 @@ type scorer struct {
 	weight  float64
 	timeout time.Duration
 	turns   *semaphore.Weighted // its own where it is Concurrent
+
+	kind, identity string
+	cached         bool  // whether its scores are kept, where there is a cache
+	cache          Cache // nil where they aren't
 }
 
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
@@ -46,6 +52,15 @@ func newPanel(entries []RewardEntry) (p *panel, err error) {
 		p.scorers = append(p.scorers, s)
 	}
 	return p, nil
+}
+
+// use has the scores that are worth it kept in a cache, which may be nil.
+func (p *panel) use(c Cache) {
+	for i := range p.scorers {
+		if p.scorers[i].cached {
+			p.scorers[i].cache = c
+		}
+	}
 }
 
 // Close ends what the rewards have started.
@@ -66,27 +81,43 @@ func (p *panel) ask(ctx context.Context, candidates []stillhouse.Candidate) ([][
 		scores[i] = make([]stillhouse.Score, len(p.scorers))
 	}
 	for j, s := range p.scorers {
-		g, asking := errgroup.WithContext(ctx)
-		_, together := s.Reward.(Group)
-		for next := 0; next < len(candidates); {
-			from, to := next, next+1
-			if together {
-				to = sameID(candidates, from)
+		left, twins := s.spans(candidates), map[int]int(nil)
+		if s.cache != nil {
+			var err error
+			if left, twins, err = s.recall(ctx, candidates, scores, j, left); err != nil {
+				return nil, err
 			}
-			next = to
+		}
+		if p.recalls && s.cached {
+			left = nil
+		}
+		g, asking := errgroup.WithContext(ctx)
+		for _, sp := range left {
 			if err := s.turns.Acquire(asking, 1); err != nil {
 				break
 			}
 			g.Go(func() error {
 				defer s.turns.Release(1)
-				for i, score := range s.ask(asking, candidates[from:to], scores[from][:j]) {
-					scores[from+i][j] = score
+				got := s.ask(asking, candidates[sp.from:sp.to], scores[sp.from][:j])
+				if err := asking.Err(); err != nil {
+					return err // what was left behind then is no verdict
 				}
-				return asking.Err() // what was left behind then is no verdict
+				if s.cache != nil {
+					if err := s.keep(asking, sp, got); err != nil {
+						return err
+					}
+				}
+				for i, score := range got {
+					scores[sp.from+i][j] = score
+				}
+				return nil
 			})
 		}
 		if err := errors.Join(g.Wait(), ctx.Err()); err != nil {
 			return nil, err
+		}
+		for at, first := range twins {
+			scores[at][j] = scores[first][j]
 		}
 	}
 	return scores, nil
@@ -156,15 +187,4 @@ func alike(n int, s stillhouse.Score) []stillhouse.Score {
 		out[i] = s
 	}
 	return out
-}
-
-// weighted is the reward of a candidate: the sum of weight × score. Adding up in the order of the config makes it the
-// same everywhere, to the last bit.
-func (p *panel) weighted(scores []stillhouse.Score) (sum float64) {
-	for i, s := range scores {
-		if w := p.scorers[i].weight; w != 0 {
-			sum += float64(w * s.Score)
-		}
-	}
-	return sum
 }

@@ -216,7 +216,7 @@ func (s *Select) Pick(id string, rows []Rated) Pick {
 		if s.MaxLengthDifference != nil {
 			length = *s.MaxLengthDifference
 		}
-		if chosen, rejected, ok := Pair(rows, s.Margin, length); ok && s.acceptable(rows[chosen].Reward) {
+		if chosen, rejected, ok := Preference(rows, s.Margin, length); ok && s.acceptable(rows[chosen].Reward) {
 			p.Kept, p.Rejected = []int{chosen}, rejected
 		}
 	default:

@@ -340,7 +340,7 @@ func FuzzPathOf(f *testing.F) {
 }
 
 func TestAnswers(t *testing.T) {
-	got := Answers([]string{"#### 0.5", "no", `\boxed{1/2}`, "#### 3", "#### 3.0", "#### 1,000", ""})
+	got := Answers([]string{"#### 0.5", "", `\boxed{1/2}`, "#### 3", "#### 3.0", "#### 1,000", ""})
 	require.Equal(t, []string{got[0], "", got[0], got[3], got[3], got[5], ""}, got)
 	require.Len(t, map[string]bool{got[0]: true, got[3]: true, got[5]: true}, 3)
 }

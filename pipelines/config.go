@@ -30,6 +30,8 @@ type Config struct {
 	Filter  []filter.RuleEntry `yaml:"filter,omitempty" doc:"The rules that kept samples pass, in order."`
 	Train   *train.Options     `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
 	Eval    *EvalOptions       `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
+
+	Warnings []string `yaml:"-" json:"-"` // what Check found that can be, and may not be meant
 }
 
 // TrainingConfig is the config file of training alone.

@@ -121,16 +121,20 @@ func (s scorer) ask(ctx context.Context, candidates []stillhouse.Candidate, befo
 			answered <- []stillhouse.Score{r.Score(ctx, candidates[0])}
 		}
 	}()
+	late := stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)}
 	var scores []stillhouse.Score
 	select {
 	case scores = <-answered:
 	case <-ctx.Done():
-		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)})
+		scores = alike(len(candidates), late)
 	}
 	if len(scores) != len(candidates) {
 		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Errored, Evidence: fmt.Sprintf("the reward gave %d scores for %d candidates", len(scores), len(candidates))})
 	}
 	for i := range scores {
+		if scores[i].Verdict == stillhouse.Timeout && ctx.Err() != nil {
+			scores[i] = late // whether it gave up in time to say so or not
+		}
 		s.check(&scores[i])
 	}
 	return scores

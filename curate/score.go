@@ -46,7 +46,7 @@ func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
 		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
 	}
-	seen, counts := map[string]bool{}, false
+	seen, counts, before := map[string]bool{}, false, []string{}
 	for i, e := range s.Rewards {
 		if e.Name == "" {
 			e.Name = e.Kind
@@ -58,7 +58,12 @@ func (s *Score) Validate() error {
 		if seen[e.Name] {
 			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
-		seen[e.Name] = true
+		if f, ok := e.Options.(follows); ok {
+			if err := options.Under(key+"."+e.Kind, f.ValidateAfter(before)); err != nil {
+				return err
+			}
+		}
+		seen[e.Name], before = true, append(before, e.Name)
 		counts = counts || e.Weight == nil || *e.Weight != 0
 	}
 	if !counts {
@@ -66,6 +71,9 @@ func (s *Score) Validate() error {
 	}
 	return nil
 }
+
+// follows are the options of a reward that names rewards before it.
+type follows interface{ ValidateAfter(names []string) error }
 
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {

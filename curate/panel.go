@@ -31,11 +31,19 @@ type scorer struct {
 	turns   *semaphore.Weighted // its own where it is Concurrent
 }
 
+// An opener is a Reward that must see whether it can work here before it is asked.
+type opener interface{ Open() error }
+
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
 func newPanel(entries []RewardEntry) (p *panel, err error) {
 	p = &panel{turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	for _, e := range entries {
 		s, err := e.scorer()
+		if o, ok := s.Reward.(opener); ok && err == nil {
+			if err = o.Open(); err != nil {
+				err = fmt.Errorf("reward %q: %w", s.name, err)
+			}
+		}
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}

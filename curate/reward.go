@@ -69,6 +69,7 @@ type RewardOptions interface {
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
 	"math":    func() RewardOptions { return &MathOptions{} },
+	"code":    func() RewardOptions { return &CodeOptions{} },
 	"command": func() RewardOptions { return &CommandOptions{} },
 	"expr":    func() RewardOptions { return &ExprOptions{} },
 	"length":  func() RewardOptions { return &LengthOptions{} },

@@ -87,6 +87,16 @@ func (s *Score) NeedsReference() (names []string) {
 	return names
 }
 
+// Warnings are what people should know of the rewards before they are asked.
+func (s *Score) Warnings() (said []string) {
+	for _, e := range s.Rewards {
+		if w, ok := e.Options.(interface{ Warning() string }); ok && w.Warning() != "" {
+			said = append(said, fmt.Sprintf("reward %q: %s", e.Name, w.Warning()))
+		}
+	}
+	return said
+}
+
 // Schema adds reward and scores to the columns of a candidate.
 func (s *Score) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := s.Validate(); err != nil {

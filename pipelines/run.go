@@ -81,6 +81,10 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 		return nil, err
 	}
 	o.UI.say("Run %s", dir.Path())
+	score, _ := c.Curate.Stages()
+	for _, w := range score.Warnings() {
+		o.UI.say("Warning: %s", w)
+	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 

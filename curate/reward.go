@@ -68,12 +68,14 @@ type RewardOptions interface {
 }
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
-	"math":    func() RewardOptions { return &MathOptions{} },
-	"code":    func() RewardOptions { return &CodeOptions{} },
-	"command": func() RewardOptions { return &CommandOptions{} },
-	"expr":    func() RewardOptions { return &ExprOptions{} },
-	"length":  func() RewardOptions { return &LengthOptions{} },
-	"regex":   func() RewardOptions { return &RegexOptions{} },
+	"math":         func() RewardOptions { return &MathOptions{} },
+	"code":         func() RewardOptions { return &CodeOptions{} },
+	"command":      func() RewardOptions { return &CommandOptions{} },
+	"expr":         func() RewardOptions { return &ExprOptions{} },
+	"http":         func() RewardOptions { return &HTTPOptions{} },
+	"reward_model": func() RewardOptions { return &RewardModelOptions{} },
+	"length":       func() RewardOptions { return &LengthOptions{} },
+	"regex":        func() RewardOptions { return &RegexOptions{} },
 }}
 
 // Kinds maps the name of each kind of reward to its zero options, for the documentation.

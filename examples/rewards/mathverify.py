@@ -1,4 +1,4 @@
-"""A reward of the Python package math-verify (pip install 'math-verify[antlr4_13_2]'), for the reward `command`:
+"""A reward of the Python package math-verify (pip install math-verify), for the reward `command`:
 
     curate:
       rewards:

@@ -58,7 +58,7 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	if err := os.WriteFile(config, []byte(b.config(c)), 0o644); err != nil {
 		return m, err
 	}
-	m.measureProducts()
+	before := measureProducts()
 	end, err := bench.Command{Env: environment, Args: []string{b.program, "plan", config, "--json"}}.Run(ctx)
 	if err != nil {
 		return m, err
@@ -90,16 +90,19 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = w.last-w.first, end.PeakMiB, plan.PeakMiB, plan.Seconds, end.Wall
 	m.Planned, m.Times = plan, result.Times
 	m.Labels = m.Tokens * result.TrainedTokens / max(1, result.Tokens)
-	m.measureProducts()
+	after := measureProducts()
+	m.GEMM, m.BLAS = (before.own+after.own)/2, (before.blas+after.blas)/2
 	return m, os.RemoveAll(dir)
 }
 
-// measureProducts is called before and after what is measured, and makes means of both.
-func (m *measurement) measureProducts() {
-	m.GEMM += machine.MeasureGEMM(time.Second/2) / 2
-	before := kernel.UseTiles(false)
-	m.BLAS += machine.MeasureGEMM(time.Second/2) / 2
-	kernel.UseTiles(before)
+// rates are those of bare fp32 products in GFLOP/s: as trainings compute them, and by OpenBLAS.
+type rates struct{ own, blas float64 }
+
+func measureProducts() (r rates) {
+	r.own = machine.MeasureGEMM(time.Second / 2)
+	defer kernel.UseTiles(kernel.UseTiles(false))
+	r.blas = machine.MeasureGEMM(time.Second / 2)
+	return r
 }
 
 // readLog takes the measured updates from a log: all but the first.

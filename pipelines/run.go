@@ -84,6 +84,10 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	for _, w := range c.Warnings {
 		o.UI.say("%s", w)
 	}
+	score, _ := c.Curate.Stages()
+	for _, w := range score.Warnings() {
+		o.UI.say("Warning: %s", w)
+	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 

@@ -2,7 +2,7 @@
 // conversations, drawn and put in order.
 //
 //	files ──▶ rows ──▶ conversation ──▶ no duplicates ──▶ drawn ──▶ examples before it ──▶ in order
-//	files.go           row.go, template.go                draw.go   examples.go            spool.go
+//	files.go           row.go, template.go                draw.go   examples.go            internal/spool
 //
 // What comes out is a function of the files and the options alone, and of the memory only what is said in each file is
 // held: never all prompts.
@@ -99,7 +99,7 @@ func (o *Rows) Validate() error {
 	case o.OnBadRow != "" && o.OnBadRow != OnBadRowError && o.OnBadRow != OnBadRowSkip:
 		return options.Wrongf("on_bad_row", "is %q: it must be %s or %s", o.OnBadRow, OnBadRowError, OnBadRowSkip)
 	}
-	if err := options.Under("path", o.Path.validate()); err != nil {
+	if err := options.Under("path", o.Path.Validate()); err != nil {
 		return err
 	}
 	if err := options.Under("template", o.Template.validate(o.FewShot != nil)); err != nil {
@@ -125,7 +125,7 @@ func (o *FewShot) validate(rows *Rows) error {
 	case o.Answer == "" && !rows.Template.answers() && rows.Reference == "":
 		return options.Wrongf("answer", "is missing: name the column of the examples' answers, or give the template a last message of the assistant")
 	}
-	return options.Under("path", o.Path.validate())
+	return options.Under("path", o.Path.Validate())
 }
 
 // Validate says which key of the block has a value that cannot be, and what would be right.

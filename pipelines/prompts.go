@@ -31,10 +31,15 @@ func (c *Config) checkPrompts(ctx context.Context) error {
 			return err
 		}
 	}
+	return c.checkProblems(ctx)
+}
+
+// checkProblems reads the evaluation's problems once.
+func (c *Config) checkProblems(ctx context.Context) error {
 	if c.Eval == nil {
 		return nil
 	}
-	_, err = prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
+	_, err := prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
 	return err
 }
 
@@ -49,11 +54,19 @@ func (r *run) prompts(ctx context.Context) error {
 			err = r.grownPrompts(ctx, w, scan)
 		}
 	}
-	if err != nil || r.config.Eval == nil {
+	if err != nil {
 		return err
 	}
+	return r.problems(ctx)
+}
+
+// problems lays down the evaluation's problems.
+func (r *run) problems(ctx context.Context) error {
+	if r.config.Eval == nil {
+		return nil
+	}
 	rows := prompts.Options{Rows: r.config.Eval.Rows}
-	w = &promptShards{run: r, name: "evals/prompts", from: rows.Path.String()}
+	w := &promptShards{run: r, name: "evals/prompts", from: rows.Path.String()}
 	return w.write(ctx, func(to prompts.Sink) (prompts.Summary, error) { return prompts.Scan(ctx, rows, to) })
 }
 

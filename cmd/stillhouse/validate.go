@@ -21,6 +21,9 @@ func validateCommand(c *console) *cobra.Command {
 			if err := config.Check(cmd.Context()); err != nil {
 				return err
 			}
+			for _, note := range config.Notes() {
+				fmt.Fprintln(c.err, note)
+			}
 			fmt.Fprintf(c.err, "%s is right.\n", args[0])
 			return nil
 		},

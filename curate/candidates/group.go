@@ -80,6 +80,7 @@ func (g *grouper) flush() error {
 			if it.Reference == nil {
 				g.s.Unreferenced++
 			}
+			g.s.Longest = max(g.s.Longest, it.CompletionTokens)
 			if it.CompletionTokens == 0 && it.Text() != "" {
 				g.s.Uncounted++
 			}

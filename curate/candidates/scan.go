@@ -25,6 +25,7 @@ type Summary struct {
 	Account      stillhouse.Account // in: what could be a candidate; failed: by what it lacks; dropped: bad_row
 	Prompts      int64              // that have a candidate
 	Samples      int                // the most candidates that a prompt has
+	Longest      int32              // the most completion tokens that a candidate has, as far as they are known
 	Unreferenced int64              // candidates without a right answer
 	Uncounted    int64              // candidates whose completion tokens are not known
 	Formats      []string           // what the files were read as, in words

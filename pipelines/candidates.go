@@ -83,7 +83,7 @@ func (r *run) candidates(ctx context.Context) error {
 
 // shardBytes is how much text a shard of candidates holds, about: long answers make shards of fewer prompts. It is part of
 // the run's format, as shardPrompts is.
-const shardBytes = 64 << 20
+var shardBytes = 64 << 20
 
 // candidateShards writes candidates as shards, those of one prompt in one.
 type candidateShards struct {

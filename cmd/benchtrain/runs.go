@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"stillhouse/internal/bench"
+	"stillhouse/internal/kernel"
 	"stillhouse/internal/machine"
 	"stillhouse/train"
 )
@@ -24,6 +25,7 @@ type measurement struct {
 	TokensPerS float64 `json:"tokens_per_s"`
 	PeakMiB    int64   `json:"peak_mib"`
 	GEMM       float64 `json:"-"` // GFLOP/s of bare products, before and after
+	BLAS       float64 `json:"-"` // and of OpenBLAS's, which is the same where there is no matrix unit
 
 	PlannedMiB int64   `json:"-"` // what `stillhouse plan` said
 	PlannedS   float64 `json:"-"`
@@ -56,7 +58,7 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	if err := os.WriteFile(config, []byte(b.config(c)), 0o644); err != nil {
 		return m, err
 	}
-	before := machine.MeasureGEMM(time.Second / 2)
+	before := measureProducts()
 	end, err := bench.Command{Env: environment, Args: []string{b.program, "plan", config, "--json"}}.Run(ctx)
 	if err != nil {
 		return m, err
@@ -88,8 +90,19 @@ func (b settings) ours(ctx context.Context, c benchCase) (m measurement, err err
 	m.CPU, m.PeakMiB, m.PlannedMiB, m.PlannedS, m.Seconds = w.last-w.first, end.PeakMiB, plan.PeakMiB, plan.Seconds, end.Wall
 	m.Planned, m.Times = plan, result.Times
 	m.Labels = m.Tokens * result.TrainedTokens / max(1, result.Tokens)
-	m.GEMM = (before + machine.MeasureGEMM(time.Second/2)) / 2
+	after := measureProducts()
+	m.GEMM, m.BLAS = (before.own+after.own)/2, (before.blas+after.blas)/2
 	return m, os.RemoveAll(dir)
+}
+
+// rates are those of bare fp32 products in GFLOP/s: as trainings compute them, and by OpenBLAS.
+type rates struct{ own, blas float64 }
+
+func measureProducts() (r rates) {
+	r.own = machine.MeasureGEMM(time.Second / 2)
+	defer kernel.UseTiles(kernel.UseTiles(false))
+	r.blas = machine.MeasureGEMM(time.Second / 2)
+	return r
 }
 
 // readLog takes the measured updates from a log: all but the first.

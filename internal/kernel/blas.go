@@ -7,17 +7,9 @@ package kernel
 
 /*
 #cgo CFLAGS: -O3 -std=gnu11 -I${SRCDIR}/../../.build/include
-#cgo LDFLAGS: -L${SRCDIR}/../../.build/lib -lstillhouse_blas -lm -Wl,-rpath,$ORIGIN/../.build/lib -Wl,-rpath,${SRCDIR}/../../.build/lib
-#include "stillhouse_blas.h"
+#cgo LDFLAGS: -L${SRCDIR}/../../.build/lib -lm -ldl -Wl,-rpath,$ORIGIN/../.build/lib -Wl,-rpath,${SRCDIR}/../../.build/lib
+#include "blas.h"
 #include "tiles.h"
-
-static void sh_threads(int n) { STILLHOUSE_BLAS(openblas_set_num_threads)(n); }
-
-static void sh_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
-                     float beta, float *c, int ldc) {
-	STILLHOUSE_BLAS(cblas_sgemm)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
-	                             m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
 */
 import "C"
 
@@ -29,10 +21,14 @@ import (
 
 var threads = runtime.GOMAXPROCS(0)
 
-// OpenBLAS uses one thread a call. Its own threads wait for each other by spinning: they take the processor from our
-// kernels between the products, and on a machine that does other work too a product waits for a thread that has no
+// blas has OpenBLAS loaded, with one thread a call. Its own threads wait for each other by spinning: they take the processor
+// from our kernels between the products, and on a machine that does other work too a product waits for a thread that has no
 // processor.
-func init() { C.sh_threads(1) }
+var blas = sync.OnceFunc(func() {
+	if wrong := C.sh_blas_load(); wrong != nil {
+		panic("kernel: OpenBLAS cannot be loaded, make build gets it: " + C.GoString(wrong))
+	}
+})
 
 // pieces are how many pieces a product is cut into whatever the number of threads, or 0 for one a thread.
 var pieces int
@@ -94,6 +90,7 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 			C.sh_tiles_gemm(flag(transA), flag(transB), C.long(rows), C.long(columns), C.long(k), C.float(alpha), ptr(a[at:]), C.long(lda), ptr(b[bt:]), C.long(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.long(ldc), scratch)
 			return
 		}
+		blas()
 		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))
 	}
 	Parallel(cut, 1, func(from, to int) {

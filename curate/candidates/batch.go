@@ -54,8 +54,11 @@ var batchOutput = &shape{format: batchFormat, title: "output of OpenAI's Batch A
 		body := dig(r.at("response"), "body")
 		status, known := whole(dig(r.at("response"), "status_code"))
 		choices, _ := dig(body, "choices").([]any)
-		if failed := r.at("error"); failed != nil || body == nil || known && status != 200 || len(choices) == 0 {
+		if failed := r.at("error"); failed != nil || body == nil || known && status != 200 || dig(body, "error") != nil {
 			return []read{bare.unplaced().fail(APIError, batchError(failed, body, status))}, nil
+		}
+		if len(choices) == 0 {
+			return []read{bare.unplaced().fail(NoContent, "the response has no choices")}, nil
 		}
 		for n, choice := range choices {
 			got, err := chatChoice(bare, body, choice, n, len(choices))

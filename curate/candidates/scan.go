@@ -354,7 +354,7 @@ func (r *scanner) put(it read) error {
 	rank := len(r.places) // a row that cannot be read stands behind the prompts before it
 	if it.Reason != BadRow {
 		key := it.Hash
-		if it.Named {
+		if it.Named && (it.Bare || it.ID != hex.EncodeToString(it.Hash[:])) { // else it has the id that it would have without a name
 			sum := sha256.Sum256([]byte("id " + it.ID))
 			key = identity(sum[:16])
 		}

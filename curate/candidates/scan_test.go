@@ -71,6 +71,19 @@ func TestSamplesThatAreTaken(t *testing.T) {
 	assert.Equal(t, "p 0 a0\np 1 b1\np 2 a2\np 3 b0\np 4 b2\n", brief(items))
 }
 
+// A prompt of a run, whose id is its hash, is the same prompt without an id.
+func TestIDsThatAreHashes(t *testing.T) {
+	id, err := identityOf(stillhouse.Prompt{Prompt: user("p")}.Identity())
+	require.NoError(t, err)
+	name, err := id.MarshalText()
+	require.NoError(t, err)
+	items, s, err := readAll(Options{Path: rowfile.Paths{lines(t, "a.jsonl", `{"instruction":"p","output":"a"}`, `{"instruction":"q","output":"b"}`),
+		lines(t, "b.jsonl", fmt.Sprintf(`{"prompt":"p","completion":"c","prompt_id":"%s"}`, name))}})
+	require.NoError(t, err)
+	assert.Equal(t, "p 0 a\np 1 c\nq 0 b\n", brief(items))
+	assert.EqualValues(t, 2, s.Prompts)
+}
+
 // What rows say that is no answer, in every way.
 func TestRowsThatAreNoCandidates(t *testing.T) {
 	for name, tc := range map[string]struct{ file, row, want string }{
@@ -85,10 +98,16 @@ func TestRowsThatAreNoCandidates(t *testing.T) {
 		"seed without text":        {"output-rs5.jsonl", `{"problem":"p","generation":null}`, "p 5 no_content"},
 		"seed with reasoning only": {"output-rs5.jsonl", `{"problem":"p","generation":null,"reasoning_content":"hm"}`, "p 5 "},
 		"no seed in the name":      {"output.jsonl", `{"question":"p","generation":"a","messages":null}`, "p 0 a"},
+		"no choices":               {"a.jsonl", `{"custom_id":"1","response":{"status_code":200,"body":{"choices":[]}},"error":null}`, "p -1 no_content"},
+		"an error in the body":     {"a.jsonl", `{"custom_id":"1","response":{"status_code":200,"body":{"error":{"message":"m"}}},"error":null}`, "p -1 api_error"},
 		"a call":                   {"a.jsonl", `{"messages":[{"role":"user","content":"p"},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}]}`, "p 0 "},
 		"a call in ShareGPT":       {"a.jsonl", `{"conversations":[{"from":"human","value":"p"},{"from":"function_call","value":"{\"name\":\"f\",\"arguments\":{\"a\":1}}"}]}`, "p 0 "},
 	} {
-		items, s, err := readAll(Options{Path: rowfile.Paths{lines(t, tc.file, tc.row), lines(t, "good.jsonl", `{"prompt":"z","completion":"z"}`)}})
+		o := Options{Path: rowfile.Paths{lines(t, tc.file, tc.row), lines(t, "good.jsonl", `{"prompt":"z","completion":"z"}`)}}
+		if strings.Contains(tc.row, "custom_id") {
+			o.BatchInput = rowfile.Paths{lines(t, "input.jsonl", `{"custom_id":"1","body":{"messages":[{"role":"user","content":"p"}]}}`)}
+		}
+		items, s, err := readAll(o)
 		require.NoError(t, err, name)
 		assert.Equal(t, tc.want+"\nz 0 z\n", brief(items), name)
 		assert.True(t, s.Account.Balanced(), name)

@@ -16,7 +16,7 @@ import (
 
 // Rows say which files, and which of their columns mean what.
 type Rows struct {
-	Path      Paths    `yaml:"path" json:"path" doc:"A file of prompts, or a list of them, read as one: JSONL (one object a line) or Parquet; a glob such as data/*.parquet; or a dataset of the Hub: hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB."`
+	Path      Paths    `yaml:"path" json:"path" doc:"A file of prompts, or a list of them, read as one: JSONL (one object a line), a JSON array, either of them packed by gzip, or Parquet; a glob such as data/*.parquet; or a dataset of the Hub: hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB."`
 	Prompt    string   `yaml:"prompt" json:"prompt" doc:"The column of the prompt: a text, or a conversation as a list of messages with role and content. prompt by default, where there is no template."`
 	Template  Template `yaml:"template" json:"template" doc:"Builds the conversation from columns, in place of prompt: a Jinja template of the user's message; or {system: …, user: …}, or a list of {role: …, content: …}, each with a template. A last message of the assistant is the answer of few-shot examples."`
 	FewShot   *FewShot `yaml:"few_shot,omitempty" json:"few_shot,omitempty" doc:"Examples, as turns before each prompt."`

@@ -45,9 +45,6 @@ func (c *Config) steps() []string {
 	})
 }
 
-// Notes is what the last Check found out that people may want to know: as what candidates were read, and what they lack.
-func (c *Config) Notes() []string { return c.notes }
-
 // checkCandidates reads all candidates once, so that a row that cannot be used costs nothing later.
 func (c *Config) checkCandidates(ctx context.Context) (s candidates.Summary, err error) {
 	score, choose := c.Curate.Stages()
@@ -57,12 +54,12 @@ func (c *Config) checkCandidates(ctx context.Context) (s candidates.Summary, err
 	if s, err = candidates.Scan(ctx, *c.Candidates, nil); err != nil {
 		return s, err
 	}
-	c.notes = []string{"candidates.path: " + s.String()}
+	c.Notes = []string{"candidates.path: " + s.String()}
 	if names := score.NeedsReference(); len(names) > 0 && s.Unreferenced > 0 {
 		if s.Unreferenced == s.Account.Kept {
 			return s, options.Wrongf("candidates.reference", "is missing: reward %q compares with it, and none of the %d candidates has a right answer with it: name its column", names[0], s.Account.Kept)
 		}
-		c.notes = append(c.notes, fmt.Sprintf("candidates.reference: %d of the %d candidates have no right answer, and reward %q compares with one", s.Unreferenced, s.Account.Kept, names[0]))
+		c.Notes = append(c.Notes, fmt.Sprintf("candidates.reference: %d of the %d candidates have no right answer, and reward %q compares with one", s.Unreferenced, s.Account.Kept, names[0]))
 	}
 	return s, c.checkProblems(ctx)
 }
@@ -222,7 +219,7 @@ func planCuration(ctx context.Context, c *Config, o PlanOptions) (*CurationPlan,
 	if err := c.checkStudent(ctx); err != nil {
 		return nil, err
 	}
-	p := &CurationPlan{Run: c.Name, Formats: s.Formats, Prompts: s.Prompts, Candidates: s.Account.Kept, Failed: s.Account.Failed, Skipped: count(s.Account.Dropped), notes: c.notes}
+	p := &CurationPlan{Run: c.Name, Formats: s.Formats, Prompts: s.Prompts, Candidates: s.Account.Kept, Failed: s.Account.Failed, Skipped: count(s.Account.Dropped), notes: c.Notes}
 	if c.Train != nil {
 		p.Student = c.Train.Student
 		if p.Training, err = c.planCandidates(ctx, s, o.Runs); err != nil {

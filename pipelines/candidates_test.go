@@ -204,7 +204,7 @@ func TestCandidatesInConfigs(t *testing.T) {
 	require.NoError(t, os.WriteFile(half, []byte(`{"input":"a","output":"1","right":1}`+"\n"+`{"input":"b","output":"2","right":null}`+"\n"), 0o600))
 	c = curationConfig(t, fmt.Sprintf(curationText, half))
 	require.NoError(t, c.Check(context.Background()))
-	assert.Equal(t, []string{"candidates.path: OpenRLHF generations (2 prompts, 2 candidates)", `candidates.reference: 1 of the 2 candidates have no right answer, and reward "math" compares with one`}, c.Notes())
+	assert.Equal(t, []string{"candidates.path: OpenRLHF generations (2 prompts, 2 candidates)", `candidates.reference: 1 of the 2 candidates have no right answer, and reward "math" compares with one`}, c.Notes)
 }
 
 // A prompt has the id that it would have as a prompt of files, so that candidates and prompts can be joined.

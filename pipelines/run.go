@@ -90,7 +90,7 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 		return nil, err
 	}
 	o.UI.say("Run %s", dir.Path())
-	for _, note := range c.Notes() {
+	for _, note := range c.Notes {
 		o.UI.say("%s", note)
 	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil

@@ -21,7 +21,7 @@ func validateCommand(c *console) *cobra.Command {
 			if err := config.Check(cmd.Context()); err != nil {
 				return err
 			}
-			for _, note := range config.Notes() {
+			for _, note := range config.Notes {
 				fmt.Fprintln(c.err, note)
 			}
 			fmt.Fprintf(c.err, "%s is right.\n", args[0])

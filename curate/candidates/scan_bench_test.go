@@ -9,7 +9,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +35,7 @@ func BenchmarkScan(b *testing.B) {
 		require.NoError(b, w.Flush())
 		require.NoError(b, f.Close())
 	}
+	before := processorTime(b)
 	for b.Loop() {
 		last, n := "", 0
 		s, err := Scan(context.Background(), Options{Path: rowfile.Paths{filepath.Join(dir, "*.jsonl")}}, func(items []Item) error {
@@ -46,6 +49,7 @@ func BenchmarkScan(b *testing.B) {
 		require.Equal(b, prompts*seeds, n)
 	}
 	b.ReportMetric(prompts*seeds*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(prompts*seeds*float64(b.N)/(processorTime(b)-before).Seconds(), "rows/cpu-s")
 	status, err := os.ReadFile("/proc/self/status")
 	require.NoError(b, err)
 	if m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status); m != nil {
@@ -53,4 +57,11 @@ func BenchmarkScan(b *testing.B) {
 		require.NoError(b, err)
 		b.ReportMetric(float64(kb)/1024, "peak-MiB")
 	}
+}
+
+// processorTime is what the process has used, which other work on the machine does not change.
+func processorTime(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &r))
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

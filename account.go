@@ -7,7 +7,7 @@ type Account struct {
 	In      int64            `json:"in"`
 	Kept    int64            `json:"kept"`
 	Dropped map[string]int64 `json:"dropped"` // rows by reason
-	Failed  map[string]int64 `json:"failed"`  // rows by the kind of their error
+	Failed  map[string]int64 `json:"failed"`  // rows by the kind of their error, or by what a row of files lacks to be a candidate
 
 	// Unasked are rows of output that an [Expander] could have made and did not have to, by reason; nil when there are
 	// none. No row stands for them anywhere: In counts what could have been made.

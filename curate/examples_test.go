@@ -91,6 +91,9 @@ func TestExamples(t *testing.T) {
 		for i, e := range f.Examples {
 			t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) {
 				require.Equal(t, kind, e.Reward.Kind)
+				if e.Needs != "" {
+					needs(t, e.Needs)
+				}
 				p, err := newPanel(append(e.Before, e.Reward))
 				require.NoError(t, err)
 				defer func() { require.NoError(t, p.Close()) }()

@@ -37,11 +37,19 @@ type scorer struct {
 	cache          Cache // nil where they aren't
 }
 
+// An opener is a Reward that must see whether it can work here before it is asked.
+type opener interface{ Open() error }
+
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
 func newPanel(entries []RewardEntry) (p *panel, err error) {
 	p = &panel{turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	for _, e := range entries {
 		s, err := e.scorer()
+		if o, ok := s.Reward.(opener); ok && err == nil {
+			if err = o.Open(); err != nil {
+				err = fmt.Errorf("reward %q: %w", s.name, err)
+			}
+		}
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
@@ -152,16 +160,20 @@ func (s scorer) ask(ctx context.Context, candidates []stillhouse.Candidate, befo
 			answered <- []stillhouse.Score{r.Score(ctx, candidates[0])}
 		}
 	}()
+	late := stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)}
 	var scores []stillhouse.Score
 	select {
 	case scores = <-answered:
 	case <-ctx.Done():
-		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)})
+		scores = alike(len(candidates), late)
 	}
 	if len(scores) != len(candidates) {
 		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Errored, Evidence: fmt.Sprintf("the reward gave %d scores for %d candidates", len(scores), len(candidates))})
 	}
 	for i := range scores {
+		if scores[i].Verdict == stillhouse.Timeout && ctx.Err() != nil {
+			scores[i] = late // whether it gave up in time to say so or not
+		}
 		s.check(&scores[i])
 	}
 	return scores

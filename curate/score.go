@@ -51,7 +51,7 @@ func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
 		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
 	}
-	seen := map[string]bool{}
+	seen, before := map[string]bool{}, []string{}
 	for i, e := range s.Rewards {
 		if e.Name == "" {
 			e.Name = e.Kind
@@ -63,10 +63,18 @@ func (s *Score) Validate() error {
 		if seen[e.Name] {
 			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
-		seen[e.Name] = true
+		if f, ok := e.Options.(follows); ok {
+			if err := options.Under(key+"."+e.Kind, f.ValidateAfter(before)); err != nil {
+				return err
+			}
+		}
+		seen[e.Name], before = true, append(before, e.Name)
 	}
 	return s.Combine.check(s.Rewards)
 }
+
+// follows are the options of a reward that names rewards before it.
+type follows interface{ ValidateAfter(names []string) error }
 
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {
@@ -112,6 +120,16 @@ func (s *Score) Use(c Cache) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cache = c
+}
+
+// Warnings are what people should know of the rewards before they are asked.
+func (s *Score) Warnings() (said []string) {
+	for _, e := range s.Rewards {
+		if w, ok := e.Options.(interface{ Warning() string }); ok && w.Warning() != "" {
+			said = append(said, fmt.Sprintf("reward %q: %s", e.Name, w.Warning()))
+		}
+	}
+	return said
 }
 
 // Schema adds reward and scores to the columns of a candidate.

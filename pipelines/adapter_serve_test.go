@@ -124,7 +124,7 @@ func TestIdentityOfFiles(t *testing.T) {
 }
 
 // candidates reads the rows that a stage laid down.
-func candidates(t *testing.T, dir string) (all []stillhouse.Candidate) {
+func candidatesOf(t *testing.T, dir string) (all []stillhouse.Candidate) {
 	t.Helper()
 	src, err := rundir.ReadShards(dir)
 	if err != nil {
@@ -185,7 +185,7 @@ eval: {path: %[1]q, reference: answer, samples: 1, max_tokens: 12, arms: [curate
 				t.Errorf("%s is no adapter directory", at)
 			}
 		}
-		for _, row := range candidates(t, filepath.Join(dir, "adapters", "evals", arm, "candidates")) {
+		for _, row := range candidatesOf(t, filepath.Join(dir, "adapters", "evals", arm, "candidates")) {
 			if row.Sample != greedySample {
 				continue
 			}

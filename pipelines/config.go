@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/curate/candidates"
 	"stillhouse/distill"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
@@ -31,7 +33,9 @@ type Config struct {
 	Train   *train.Options     `yaml:"train,omitempty" doc:"The student, and how it is trained. Without it a run ends with the kept rows."`
 	Eval    *EvalOptions       `yaml:"eval,omitempty" doc:"Held-out problems that the students are asked after training."`
 
-	Warnings []string `yaml:"-" json:"-"` // what Check found that can be, and may not be meant
+	Candidates *candidates.Options `yaml:"candidates,omitempty" doc:"Candidates that are there already, in the place of prompts and distill: nobody is asked, and no key is needed."`
+
+	Notes []string `yaml:"-"` // what Check found out that people may want to know: what candidates were read, and what they lack
 }
 
 // TrainingConfig is the config file of training alone.
@@ -88,6 +92,9 @@ func load(path string, into any, finish func() error) error {
 	root := doc.Content[0]
 	err = options.Decode(root, into)
 	if err == nil {
+		err = options.At(root, together(root))
+	}
+	if err == nil {
 		err = options.At(root, zeros(root))
 	}
 	if err == nil {
@@ -112,6 +119,16 @@ func zeros(root *yaml.Node) error {
 		var v float64
 		if n != nil && n.ShortTag() == "!!int" && n.Decode(&v) == nil && v == 0 {
 			return options.Wrongf(path, "is 0: it must be 1 or more")
+		}
+	}
+	return nil
+}
+
+// together is an error when candidates stand beside what makes them.
+func together(root *yaml.Node) error {
+	for _, key := range []string{"prompts", "distill"} {
+		if under(root, "candidates") != nil && under(root, key) != nil {
+			return options.Wrongf(key, "cannot be beside candidates, which are there already and stand in the place of prompts and distill: take one of them out")
 		}
 	}
 	return nil
@@ -148,8 +165,12 @@ func checkName(name string) error {
 
 // EnsureDefaults fills in every default.
 func (c *Config) EnsureDefaults() {
-	c.Prompts.EnsureDefaults()
-	c.Distill.EnsureDefaults()
+	if c.Candidates != nil {
+		c.Candidates.EnsureDefaults()
+	} else {
+		c.Prompts.EnsureDefaults()
+		c.Distill.EnsureDefaults()
+	}
 	c.Curate.EnsureDefaults()
 	(&filter.Filter{Rules: c.Filter}).EnsureDefaults()
 	if c.Train != nil {
@@ -165,14 +186,11 @@ func (c *Config) Validate() error {
 	if err := checkName(c.Name); err != nil {
 		return err
 	}
-	for _, err := range []error{
-		options.Under("prompts", c.Prompts.Validate()),
-		options.Under("distill", c.Distill.Validate()),
-		options.Under("curate", c.Curate.Validate()),
-	} {
-		if err != nil {
-			return err
-		}
+	if err := c.validateInput(); err != nil {
+		return err
+	}
+	if err := options.Under("curate", c.Curate.Validate()); err != nil {
+		return err
 	}
 	if err := c.validateSelect(); err != nil {
 		return err
@@ -227,4 +245,20 @@ func (c *Config) validateSelect() error {
 }
 
 // Resolved is the config with every default filled in, as YAML: what a run keeps and compares on resume.
-func (c *Config) Resolved() ([]byte, error) { return yaml.Marshal(c) }
+func (c *Config) Resolved() ([]byte, error) {
+	if c.Candidates == nil {
+		return yaml.Marshal(c)
+	}
+	var doc yaml.Node
+	if err := doc.Encode(c); err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(doc.Content); {
+		if key := doc.Content[i].Value; key == "prompts" || key == "distill" { // there are none
+			doc.Content = slices.Delete(doc.Content, i, i+2)
+		} else {
+			i += 2
+		}
+	}
+	return yaml.Marshal(&doc)
+}

@@ -80,7 +80,7 @@ func TestWrongConfig(t *testing.T) {
 	for _, c := range []struct{ name, was, is, want string }{
 		// Keys that are not there.
 		{"top", "name: try", "nmae: try", `line 1: nmae: is not a key: did you mean "name"?`},
-		{"top, like none", "name: try", "colour: red", `line 1: colour: is not a key: what can stand here: curate, distill, eval, filter, name, prompts, train`},
+		{"top, like none", "name: try", "colour: red", `line 1: colour: is not a key: what can stand here: candidates, curate, distill, eval, filter, name, prompts, train`},
 		{"in prompts", "path: rows", "pth: rows", `line 3: prompts.pth: is not a key: did you mean "path"?`},
 		{"in distill", "model: m", "modell: m", `line 7: distill.modell: is not a key: did you mean "model"?`},
 		{"in curate", "  select:", "  slect:", `line 14: curate.slect: is not a key: did you mean "select"?`},

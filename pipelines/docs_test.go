@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"stillhouse/curate"
+	"stillhouse/curate/candidates"
 	"stillhouse/distill/grow"
 	"stillhouse/distill/prompts"
 	"stillhouse/filter"
@@ -43,6 +44,8 @@ func configDoc() string {
 	c.Train, c.Eval = &train.Options{PEFT: &train.PEFT{}}, &EvalOptions{}
 	c.Prompts.FewShot, c.Eval.FewShot, c.Prompts.Grow = &prompts.FewShot{}, &prompts.FewShot{}, &grow.Options{}
 	c.EnsureDefaults()
+	c.Candidates = &candidates.Options{}
+	c.Candidates.EnsureDefaults()
 	reward := curate.RewardEntry{}
 	reward.EnsureDefaults()
 	var b strings.Builder

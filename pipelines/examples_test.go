@@ -9,12 +9,12 @@ import (
 )
 
 // TestExamples loads every config of examples/, checks it as a run would, and runs those whose teacher is an endpoint against
-// a scripted one, up to the kept rows.
+// a scripted one, up to the kept rows, and those that need none.
 func TestExamples(t *testing.T) {
 	t.Chdir("..")
 	t.Setenv("OPENAI_API_KEY", "none-that-is-real")
 	paths, err := filepath.Glob("examples/*.yaml")
-	if err != nil || len(paths) < 6 {
+	if err != nil || len(paths) < 7 {
 		t.Fatal(paths, err)
 	}
 	ran := 0
@@ -32,6 +32,14 @@ func TestExamples(t *testing.T) {
 			}
 			if err := c.Check(context.Background()); err != nil {
 				t.Fatal(err)
+			}
+			if c.Candidates != nil {
+				r, _, err := runIn(t, c, t.TempDir(), "")
+				if err != nil || r.Ledger["filter"].Kept == 0 || r.Requests != nil {
+					t.Errorf("%+v, %v", r, err)
+				}
+				ran++
+				return
 			}
 			if c.Distill.Endpoint == "embedded" { // make demo runs it
 				return
@@ -54,7 +62,7 @@ func TestExamples(t *testing.T) {
 			ran++
 		})
 	}
-	if ran < 4 {
+	if ran < 5 {
 		t.Errorf("only %d examples were run", ran)
 	}
 }

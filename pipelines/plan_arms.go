@@ -25,6 +25,14 @@ type ArmsPlan struct {
 // planArms plans the trainings of a run of n prompts, each with so many rows; nil when it trains nothing. Prompts that are
 // yet to be grown are taken to be like those that there are.
 func (c *Config) planArms(ctx context.Context, n, rows int, runs string) (*ArmsPlan, error) {
+	return c.planTrainings(ctx, n, train.PlanOptions{Dir: filepath.Join(runs, c.Name, "student"), Answers: rows, Answer: c.Distill.MaxTokens}, func(visit func(stillhouse.Prompt) error) error {
+		_, err := c.scan(ctx, prompts.Sink{Prompt: visit})
+		return err
+	})
+}
+
+// planTrainings plans the trainings of a run of n prompts, which each visits.
+func (c *Config) planTrainings(ctx context.Context, n int, o train.PlanOptions, each func(func(stillhouse.Prompt) error) error) (*ArmsPlan, error) {
 	if c.Train == nil || n == 0 {
 		return nil, nil
 	}
@@ -32,8 +40,7 @@ func (c *Config) planArms(ctx context.Context, n, rows int, runs string) (*ArmsP
 	if c.Eval != nil && slices.Contains(c.Eval.Arms, uncuratedArm) {
 		p.Arms = append(p.Arms, uncuratedArm)
 	}
-	o := train.PlanOptions{Dir: filepath.Join(runs, c.Name, "student"), Answers: rows, Answer: c.Distill.MaxTokens}
-	if _, err := c.scan(ctx, prompts.Sink{Prompt: func(prompt stillhouse.Prompt) error {
+	if err := each(func(prompt stillhouse.Prompt) error {
 		row := train.Row{Name: fmt.Sprintf("prompt %q", prompt.ID)}
 		var err error
 		if row.Prompt, err = json.Marshal(prompt.Prompt); err != nil {
@@ -44,7 +51,7 @@ func (c *Config) planArms(ctx context.Context, n, rows int, runs string) (*ArmsP
 		}
 		o.Prompts = append(o.Prompts, row)
 		return nil
-	}}); err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	for there := len(o.Prompts); there > 0 && len(o.Prompts) < n; {

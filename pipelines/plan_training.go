@@ -23,7 +23,7 @@ type PlanOptions struct {
 	Runs string // the folder that the run would lie in, whose disk is measured
 }
 
-// PlanFile says what the config in a file would do, whether it is a run's or that of training alone: a run has prompts.
+// PlanFile says what the config in a file would do, whether it is a run's or that of training alone: a run has prompts or candidates.
 func PlanFile(ctx context.Context, path string, o PlanOptions) (Planned, error) {
 	if o.Runs == "" {
 		o.Runs = "runs"
@@ -32,6 +32,13 @@ func PlanFile(ctx context.Context, path string, o PlanOptions) (Planned, error) 
 		c, err := Load(path)
 		if err != nil {
 			return nil, err
+		}
+		if c.Candidates != nil {
+			p, err := planCuration(ctx, c, o)
+			if err != nil {
+				return nil, err
+			}
+			return p, nil
 		}
 		p, err := MakePlan(ctx, c, o)
 		if err != nil {
@@ -85,5 +92,5 @@ func writeTraining(w io.Writer, f train.Forecast) {
 func trainsAlone(path string) bool {
 	text, err := os.ReadFile(path)
 	var keys map[string]yaml.Node
-	return err == nil && yaml.Unmarshal(text, &keys) == nil && keys["train"].Kind != 0 && keys["prompts"].Kind == 0 && keys["distill"].Kind == 0
+	return err == nil && yaml.Unmarshal(text, &keys) == nil && keys["train"].Kind != 0 && keys["prompts"].Kind == 0 && keys["distill"].Kind == 0 && keys["candidates"].Kind == 0
 }

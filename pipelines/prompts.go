@@ -42,17 +42,22 @@ func (c *Config) checkPrompts(ctx context.Context) error {
 			return err
 		}
 	}
+	return c.checkProblems(ctx)
+}
+
+// checkProblems reads the evaluation's problems once.
+func (c *Config) checkProblems(ctx context.Context) error {
 	if c.Eval == nil {
 		return nil
 	}
-	_, err = prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
+	_, err := prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
 	return err
 }
 
 // checkReferences is an error when no prompt has a reference answer that a reward compares with, and a warning when some
 // have none.
 func (c *Config) checkReferences(unanswered, all int) error {
-	c.Warnings = nil
+	c.Notes = nil
 	score, _ := c.Curate.Stages()
 	names := score.NeedsReference()
 	switch {
@@ -60,7 +65,7 @@ func (c *Config) checkReferences(unanswered, all int) error {
 	case unanswered == all:
 		return options.Wrongf("prompts.reference", "is %q, which is empty in all of %d rows: reward %q compares with it: name the column of the right answers", c.Prompts.Reference, all, names[0])
 	default:
-		c.Warnings = append(c.Warnings, fmt.Sprintf("%d of %d prompts have no reference answer in column %q: reward %q will find their candidates unparsable",
+		c.Notes = append(c.Notes, fmt.Sprintf("%d of %d prompts have no reference answer in column %q: reward %q will find their candidates unparsable",
 			unanswered, all, c.Prompts.Reference, names[0]))
 	}
 	return nil
@@ -77,11 +82,19 @@ func (r *run) prompts(ctx context.Context) error {
 			err = r.grownPrompts(ctx, w, scan)
 		}
 	}
-	if err != nil || r.config.Eval == nil {
+	if err != nil {
 		return err
 	}
+	return r.problems(ctx)
+}
+
+// problems lays down the evaluation's problems.
+func (r *run) problems(ctx context.Context) error {
+	if r.config.Eval == nil {
+		return nil
+	}
 	rows := prompts.Options{Rows: r.config.Eval.Rows}
-	w = &promptShards{run: r, name: "evals/prompts", from: rows.Path.String()}
+	w := &promptShards{run: r, name: "evals/prompts", from: rows.Path.String()}
 	return w.write(ctx, func(to prompts.Sink) (prompts.Summary, error) { return prompts.Scan(ctx, rows, to) })
 }
 

@@ -44,13 +44,19 @@ type run struct {
 // Run runs a pipeline, or goes on with it where it was stopped, and returns its report.
 //
 //	prompts/ ─distill─▶ candidates/ ─score─▶ scored/ ─curate─▶ samples/ ─filter─▶ kept/ ─train─▶ student/ ─eval─▶ evals/
+//
+// Where candidates are there already, it begins with them.
 func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
 	r, err := start(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
 	defer r.dir.Close()
-	for _, step := range []func(context.Context) error{r.prompts, r.distill, r.curate, r.filter, r.train, r.eval} {
+	begin := []func(context.Context) error{r.prompts, r.distill}
+	if c.Candidates != nil {
+		begin = []func(context.Context) error{r.candidates}
+	}
+	for _, step := range append(begin, r.curate, r.filter, r.train, r.eval) {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -63,8 +69,11 @@ func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
 
 // start checks all that can be wrong before anything is asked of the teacher, and opens the run's directory.
 func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
-	if o.From != "" && !slices.Contains(rundir.Steps, o.From) {
-		return nil, stillhouse.Invalidf("--from %s: there is no such step: %s", o.From, options.Nearest(o.From, rundir.Steps))
+	if steps := c.steps(); o.From != "" && !slices.Contains(steps, o.From) {
+		if slices.Contains(rundir.Steps, o.From) {
+			return nil, stillhouse.Invalidf("--from %s: this run has no such step: it begins with %s", o.From, steps[0])
+		}
+		return nil, stillhouse.Invalidf("--from %s: there is no such step: %s", o.From, options.Nearest(o.From, steps))
 	}
 	if err := c.Check(ctx); err != nil {
 		return nil, err
@@ -81,8 +90,12 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 		return nil, err
 	}
 	o.UI.say("Run %s", dir.Path())
-	for _, w := range c.Warnings {
-		o.UI.say("%s", w)
+	for _, note := range c.Notes {
+		o.UI.say("%s", note)
+	}
+	score, _ := c.Curate.Stages()
+	for _, w := range score.Warnings() {
+		o.UI.say("Warning: %s", w)
 	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
@@ -101,6 +114,12 @@ func (c *Config) earlier() map[string]string {
 // Check checks the whole chain: that every stage takes what the one before it makes, and that prompts, problems and
 // student are there and can be read. Nothing is asked of the teacher.
 func (c *Config) Check(ctx context.Context) error {
+	if c.Candidates != nil {
+		if _, err := c.checkCandidates(ctx); err != nil {
+			return err
+		}
+		return c.checkStudent(ctx)
+	}
 	if err := options.Under("distill", c.Distill.ReadFiles()); err != nil {
 		return err
 	}
@@ -128,6 +147,11 @@ func (c *Config) Check(ctx context.Context) error {
 	if err := c.checkPrompts(ctx); err != nil {
 		return err
 	}
+	return c.checkStudent(ctx)
+}
+
+// checkStudent checks that the student is there and can be read.
+func (c *Config) checkStudent(ctx context.Context) error {
 	if c.Train == nil {
 		return nil
 	}

@@ -51,7 +51,7 @@ func TestRewardsAreChecked(t *testing.T) {
 		if (err == nil) != (tc.wrong == "") || err != nil && !strings.Contains(err.Error(), tc.wrong) {
 			t.Errorf("%s: %v, not %q", tc.curate, err, tc.wrong)
 		}
-		if got := strings.Join(c.Warnings, "\n"); got != tc.warning {
+		if got := strings.Join(c.Notes, "\n"); got != tc.warning {
 			t.Errorf("%s: warning %q, not %q", tc.curate, got, tc.warning)
 		}
 	}

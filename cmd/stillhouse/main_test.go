@@ -91,6 +91,22 @@ curate: {rewards: [math]}
 	}
 }
 
+// Candidates that are there already need no teacher: what was read is said.
+func TestCandidates(t *testing.T) {
+	inProject(t)
+	dir := t.TempDir()
+	const said = "candidates.path: distilabel generations (8 prompts, 23 candidates, 1 rows that are none)"
+	for _, args := range [][]string{{"validate", "examples/candidates.yaml"}, {"plan", "examples/candidates.yaml"}, {"run", "examples/candidates.yaml", "--runs", dir}} {
+		if code, stdout, stderr := cli(t, args...); code != 0 || !strings.Contains(stdout+stderr, said) {
+			t.Errorf("%v: exit code %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+	code, stdout, stderr := cli(t, "inspect", filepath.Join(dir, "candidates"), "--rows", "failed/candidates", "--json")
+	if code != 0 || !strings.Contains(stdout, `"reason":"no_content"`) {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
 func TestEndpointRefuses(t *testing.T) {
 	inProject(t)
 	dir := t.TempDir()

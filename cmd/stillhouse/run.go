@@ -34,7 +34,7 @@ later ones again on what the earlier ones left.`,
 			return show(c, report, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&o.From, "from", "", "make this step and the later ones again: prompts, distill, curate, filter, train or eval")
+	cmd.Flags().StringVar(&o.From, "from", "", "make this step and the later ones again: prompts, distill (or candidates), curate, filter, train or eval")
 	cmd.Flags().StringVar(&o.Runs, "runs", "runs", "the folder that runs lie in")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	return cmd

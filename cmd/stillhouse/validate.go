@@ -21,8 +21,8 @@ func validateCommand(c *console) *cobra.Command {
 			if err := config.Check(cmd.Context()); err != nil {
 				return err
 			}
-			for _, w := range config.Warnings {
-				fmt.Fprintln(c.err, w)
+			for _, note := range config.Notes {
+				fmt.Fprintln(c.err, note)
 			}
 			fmt.Fprintf(c.err, "%s is right.\n", args[0])
 			return nil

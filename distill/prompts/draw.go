@@ -4,10 +4,12 @@ import (
 	"container/heap"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
 
 	"stillhouse"
+	"stillhouse/internal/spool"
 )
 
 // A mark is where a prompt stands in the order that a seed gives: by its rank, and where two prompts have the same
@@ -58,8 +60,8 @@ func (r *reader) cutoff(ctx context.Context, n int, seed int64) (mark, error) {
 // An order hands prompts on, those that were drawn, as they come or in the order of their marks.
 type order struct {
 	seed  int64
-	last  mark   // of the sample; the zero mark where all are taken
-	spool *spool // nil where prompts come in the order of the files
+	last  mark          // of the sample; the zero mark where all are taken
+	spool *spool.Sorter // nil where prompts come in the order of the files
 	to    func(stillhouse.Prompt) error
 
 	at   int64
@@ -78,7 +80,7 @@ func (o *order) put(p made) error {
 	if p.ID == "" {
 		id, err := identityOf(p.Identity())
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.file.name, err)
+			return fmt.Errorf("%s: %w", p.file.Name, err)
 		}
 		p.ID = hex.EncodeToString(id[:])
 	}
@@ -86,7 +88,11 @@ func (o *order) put(p made) error {
 		return nil
 	}
 	if o.spool != nil {
-		return o.spool.put(o.mark, p.Prompt)
+		b, err := json.Marshal(p.Prompt)
+		if err != nil {
+			return fmt.Errorf("shuffle prompts: %w", err)
+		}
+		return o.spool.Put(spool.Key{Rank: o.mark.rank, At: o.mark.at}, b)
 	}
 	return o.to(p.Prompt)
 }
@@ -96,5 +102,11 @@ func (o *order) flush(ctx context.Context) error {
 	if o.spool == nil || o.to == nil {
 		return nil
 	}
-	return o.spool.each(ctx, o.to)
+	return o.spool.Each(ctx, func(_ spool.Key, b []byte) error {
+		var p stillhouse.Prompt
+		if err := json.Unmarshal(b, &p); err != nil {
+			return fmt.Errorf("shuffle prompts: %w", err)
+		}
+		return o.to(p)
+	})
 }

@@ -116,40 +116,6 @@ func TestSampleOfEqualRanks(t *testing.T) {
 	}
 }
 
-// A spool that spills gives the order that memory gives, and leaves nothing behind.
-func TestSpool(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	for _, most := range []int{1, 2000, 1 << 20} {
-		s := newSpool()
-		s.most = most
-		var want []string
-		for i := range 500 {
-			sum := sha256.Sum256([]byte(fmt.Sprint(i)))
-			id := identity(sum[:16])
-			require.NoError(t, s.put(mark{id.rank(0) >> 56, int64(i)}, stillhouse.Prompt{ID: fmt.Sprintf("%03d %03d", id.rank(0)>>56, i), Prompt: user("é<\u2028>"), Meta: new(`{"a":1}`)}))
-			want = append(want, fmt.Sprintf("%03d %03d", id.rank(0)>>56, i))
-		}
-		left, err := os.ReadDir(os.TempDir())
-		require.NoError(t, err)
-		assert.Empty(t, left, "the files have no names")
-		assert.Equal(t, most < 1<<20, len(s.files) > 0)
-		slices.Sort(want)
-		var got []string
-		require.NoError(t, s.each(context.Background(), func(p stillhouse.Prompt) error {
-			got = append(got, p.ID)
-			assert.Equal(t, user("é<\u2028>"), p.Prompt)
-			assert.Equal(t, `{"a":1}`, *p.Meta)
-			return nil
-		}))
-		assert.Equal(t, want, got)
-		require.NoError(t, s.close())
-	}
-	t.Setenv("TMPDIR", t.TempDir()+"/none")
-	s := newSpool()
-	s.most = 1
-	require.ErrorContains(t, s.put(mark{}, stillhouse.Prompt{}), "set TMPDIR to a folder that can be written")
-}
-
 // What is read is not held, nor is a sample of it.
 func TestScanHoldsFewRows(t *testing.T) {
 	const n, width = 8_000, 2_000 // 16 MB of prompts

@@ -51,14 +51,14 @@ func readExamples(ctx context.Context, m *maker, own []file) (*examples, error) 
 	r := &reader{maker: m, files: own, examples: true}
 	if len(o.Path) > 0 {
 		var err error
-		if r.files, err = o.Path.files(ctx, m.o.Progress); err != nil {
+		if r.files, err = filesOf(ctx, o.Path, m.o.Progress); err != nil {
 			return nil, fmt.Errorf("read few-shot examples: %s.few_shot.path: %w", m.o.Section, err)
 		}
 	}
 	var kept pool
 	at := int64(0)
 	_, err := r.read(ctx, func(p made) error {
-		e := example{mark: mark{p.question.rank(o.Seed), at}, question: p.question, place: fmt.Sprintf("%s:%d", p.file.source, p.row)}
+		e := example{mark: mark{p.question.rank(o.Seed), at}, question: p.question, place: fmt.Sprintf("%s:%d", p.file.Source, p.row)}
 		at++
 		if len(kept) == o.Pool && !kept[0].after(e.mark) {
 			return nil
@@ -180,7 +180,7 @@ func (e *examples) choose(p *made) ([]*example, error) {
 	}
 	if len(order) < e.o.Count {
 		return nil, stillhouse.Invalidf("few-shot examples: %s row %d wants %d examples, and there are only %d besides itself: lower few_shot.count, or name files with more in few_shot.path",
-			p.file.name, p.row, e.o.Count, len(order))
+			p.file.Name, p.row, e.o.Count, len(order))
 	}
 	slices.SortFunc(order, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.at, b.at)) })
 	out := make([]*example, e.o.Count)

@@ -2,7 +2,7 @@
 // conversations, drawn and put in order.
 //
 //	files ──▶ rows ──▶ conversation ──▶ no duplicates ──▶ drawn ──▶ examples before it ──▶ in order
-//	files.go           row.go, template.go                draw.go   examples.go            spool.go
+//	files.go           row.go, template.go                draw.go   examples.go            internal/spool
 //
 // What comes out is a function of the files and the options alone, and of the memory only what is said in each file is
 // held: never all prompts.
@@ -16,7 +16,7 @@ import (
 
 // Rows say which files, and which of their columns mean what.
 type Rows struct {
-	Path      Paths    `yaml:"path" json:"path" doc:"A file of prompts, or a list of them, read as one: JSONL (one object a line) or Parquet; a glob such as data/*.parquet; or a dataset of the Hub: hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB."`
+	Path      Paths    `yaml:"path" json:"path" doc:"A file of prompts, or a list of them, read as one: JSONL (one object a line), a JSON array, either of them packed by gzip, or Parquet; a glob such as data/*.parquet; or a dataset of the Hub: hf://datasets/OWNER/NAME/CONFIG/SPLIT, or hf://datasets/OWNER/NAME@REVISION/FILE-OR-GLOB."`
 	Prompt    string   `yaml:"prompt" json:"prompt" doc:"The column of the prompt: a text, or a conversation as a list of messages with role and content. prompt by default, where there is no template."`
 	Template  Template `yaml:"template" json:"template" doc:"Builds the conversation from columns, in place of prompt: a Jinja template of the user's message; or {system: …, user: …}, or a list of {role: …, content: …}, each with a template. A last message of the assistant is the answer of few-shot examples."`
 	FewShot   *FewShot `yaml:"few_shot,omitempty" json:"few_shot,omitempty" doc:"Examples, as turns before each prompt."`
@@ -99,7 +99,7 @@ func (o *Rows) Validate() error {
 	case o.OnBadRow != "" && o.OnBadRow != OnBadRowError && o.OnBadRow != OnBadRowSkip:
 		return options.Wrongf("on_bad_row", "is %q: it must be %s or %s", o.OnBadRow, OnBadRowError, OnBadRowSkip)
 	}
-	if err := options.Under("path", o.Path.validate()); err != nil {
+	if err := options.Under("path", o.Path.Validate()); err != nil {
 		return err
 	}
 	if err := options.Under("template", o.Template.validate(o.FewShot != nil)); err != nil {
@@ -125,7 +125,7 @@ func (o *FewShot) validate(rows *Rows) error {
 	case o.Answer == "" && !rows.Template.answers() && rows.Reference == "":
 		return options.Wrongf("answer", "is missing: name the column of the examples' answers, or give the template a last message of the assistant")
 	}
-	return options.Under("path", o.Path.validate())
+	return options.Under("path", o.Path.Validate())
 }
 
 // Validate says which key of the block has a value that cannot be, and what would be right.

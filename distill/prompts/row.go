@@ -117,7 +117,7 @@ func (m *maker) make(row rowfile.Row, f *rowfile.File, from *file, example bool)
 	o := m.o
 	p = made{file: from, row: f.Number(), Prompt: stillhouse.Prompt{Source: o.Source}}
 	if p.Source == "" {
-		p.Source = from.source
+		p.Source = from.Source
 	}
 	there, _ := f.Columns()
 	values, err := m.values(row, example)

@@ -11,6 +11,7 @@ import (
 	"stillhouse"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rowfile"
+	"stillhouse/internal/spool"
 )
 
 // A BadRow is a row that was left out.
@@ -50,7 +51,7 @@ func Scan(ctx context.Context, o Options, to Sink) (s Summary, err error) {
 		return s, options.Under(o.Section, options.Under("template", err))
 	}
 	r := &reader{maker: m, limit: o.Limit}
-	if r.files, err = o.Path.files(ctx, o.Progress); err != nil {
+	if r.files, err = filesOf(ctx, o.Path, o.Progress); err != nil {
 		return s, fmt.Errorf("read prompts: %s.path: %w", o.Section, err)
 	}
 	examples, err := readExamples(ctx, m, r.files)
@@ -59,8 +60,8 @@ func Scan(ctx context.Context, o Options, to Sink) (s Summary, err error) {
 	}
 	ordered := &order{seed: o.Seed, to: to.Prompt}
 	if o.Shuffle {
-		ordered.spool = newSpool()
-		defer func() { err = errors.Join(err, ordered.spool.close()) }()
+		ordered.spool = spool.New("shuffle prompts", spool.DefaultBytes)
+		defer func() { err = errors.Join(err, ordered.spool.Close()) }()
 	}
 	if o.Sample > 0 {
 		if ordered.last, err = r.cutoff(ctx, o.Sample, o.Seed); err != nil {
@@ -156,14 +157,14 @@ func (r *reader) read(ctx context.Context, visit func(made) error) (a stillhouse
 func (r *reader) name() string {
 	names := make([]string, len(r.files))
 	for i, f := range r.files {
-		names[i] = f.name
+		names[i] = f.Name
 	}
-	return some(names)
+	return rowfile.Some(names)
 }
 
 func (r *reader) readFile(ctx context.Context, at int, known map[identity]seen, a *stillhouse.Account, first *string, visit func(made) error) ([]string, error) {
 	from := &r.files[at]
-	path, err := from.open(ctx)
+	path, err := from.Fetch(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read prompts: %s.path: %w", r.o.Section, err)
 	}
@@ -174,7 +175,7 @@ func (r *reader) readFile(ctx context.Context, at int, known map[identity]seen, 
 	defer f.Close()
 	from.word = f.Word()
 	if there, all := f.Columns(); all {
-		if err := r.missing(from.name, there, r.examples); err != nil {
+		if err := r.missing(from.Name, there, r.examples); err != nil {
 			return nil, err
 		}
 	}
@@ -203,7 +204,7 @@ func (r *reader) readFile(ctx context.Context, at int, known map[identity]seen, 
 		case errors.As(err, &bad) && (r.o.OnBadRow == OnBadRowSkip || r.examples && errors.Is(bad.Err, errNoAnswer)):
 			err = r.drop(a, first, BadRow{Place: r.place(at, f), Reason: "bad_row", Detail: bad.Err.Error()})
 		case errors.As(err, &bad):
-			return nil, stillhouse.Invalidf("read prompts: %s, %s: %w; mend the row, or write on_bad_row: skip to leave such rows out", from.name, f.Place(), bad.Err)
+			return nil, stillhouse.Invalidf("read prompts: %s, %s: %w; mend the row, or write on_bad_row: skip to leave such rows out", from.Name, f.Place(), bad.Err)
 		default:
 			return nil, fmt.Errorf("read prompts: %w", err)
 		}
@@ -220,7 +221,7 @@ func (r *reader) place(at int, f *rowfile.File) string {
 	if len(r.files) == 1 {
 		return f.Place()
 	}
-	return r.files[at].source + " " + f.Place()
+	return r.files[at].Source + " " + f.Place()
 }
 
 func (r *reader) drop(a *stillhouse.Account, first *string, b BadRow) error {
@@ -255,7 +256,7 @@ func (r *reader) know(p *made, at int, known map[identity]seen) error {
 	}
 	place := fmt.Sprintf("%s %d", r.files[before.file].word, before.row)
 	if len(r.files) > 1 {
-		place = r.files[before.file].source + " " + place
+		place = r.files[before.file].Source + " " + place
 	}
 	switch {
 	case p.ID != "":

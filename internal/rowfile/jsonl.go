@@ -15,20 +15,17 @@ const MaxLine = 64 << 20
 
 // jsonl reads one JSON object a line. Lines of white space are passed over; they count as lines.
 type jsonl struct {
-	r     *bufio.Reader
-	line  int
-	names []string // of all columns so far, in the order in which they were seen
-	known map[string]bool
+	seen
+	r    *bufio.Reader
+	line int
 }
 
 func newJSONL(r io.Reader) *jsonl {
-	return &jsonl{r: bufio.NewReaderSize(r, 1<<16), known: map[string]bool{}}
+	return &jsonl{r: bufio.NewReaderSize(r, 1<<16), seen: seen{known: map[string]bool{}}}
 }
 
 func (j *jsonl) number() int  { return j.line }
 func (j *jsonl) word() string { return "line" }
-
-func (j *jsonl) columns() ([]string, bool) { return j.names, false }
 
 func (j *jsonl) close() {}
 
@@ -47,29 +44,36 @@ func (j *jsonl) next() (Row, error) {
 		if !utf8.Valid(line) {
 			return nil, BadRowf("the line is not valid UTF-8")
 		}
-		var values Row
-		if err := Decode(line, &values); err != nil {
-			return nil, BadRowf("the line is not a JSON object: %w", err)
-		}
-		if values == nil {
-			return nil, BadRowf("the line is not a JSON object: it is null")
-		}
-		j.see(values)
-		return values, nil
+		return j.object(line, "line")
 	}
 }
 
-// see notes the columns that no row before had.
-func (j *jsonl) see(values Row) {
+// seen are the columns of all rows so far, in the order in which they were seen.
+type seen struct {
+	names []string
+	known map[string]bool
+}
+
+func (s *seen) columns() ([]string, bool) { return s.names, false }
+
+// object reads a row and notes the columns that no row before had. Errors call the row by its word.
+func (s *seen) object(text []byte, word string) (values Row, err error) {
+	if err := Decode(text, &values); err != nil {
+		return nil, BadRowf("the %s is not a JSON object: %w", word, err)
+	}
+	if values == nil {
+		return nil, BadRowf("the %s is not a JSON object: it is null", word)
+	}
 	var fresh []string
 	for name := range values {
-		if !j.known[name] {
-			j.known[name] = true
+		if !s.known[name] {
+			s.known[name] = true
 			fresh = append(fresh, name)
 		}
 	}
 	slices.Sort(fresh)
-	j.names = append(j.names, fresh...)
+	s.names = append(s.names, fresh...)
+	return values, nil
 }
 
 // readLine returns the next line without its end. It reads no more of a line than MaxLine.

@@ -1,7 +1,7 @@
 // Package rowfile reads the rows of files that users bring.
 //
-// In goes a path: a JSONL file, one object a line, or a Parquet file. Its first bytes say which it is, or its name where
-// that ends in .parquet. A byte order mark, lines that end in CRLF and lines of white space are passed over; a line may be
+// In goes a path: a JSONL file, one object a line, a JSON file with one array of objects, either of them packed by gzip or
+// not, or a Parquet file. Its first bytes say which it is, or its name where that ends in .parquet. A byte order mark, lines that end in CRLF and lines of white space are passed over; a line may be
 // as long as [MaxLine].
 //
 // Out come the rows one by one, each as the JSON values of its columns, with its place for errors: line 7, row 7. Values
@@ -73,7 +73,9 @@ func Open(path string, columns ...string) (*File, error) {
 	case bytes.Equal(magic[:n], []byte("PAR1")) || strings.EqualFold(filepath.Ext(path), ".parquet"):
 		r.rows, err = openParquetRows(f, path, columns)
 	default:
-		r.rows = newJSONL(f)
+		if r.rows, err = newText(f); err != nil {
+			err = stillhouse.Invalidf("%s: %w: make or fetch it again", path, err)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -130,6 +129,9 @@ func (d *Dir) tally(p place) (tally, error) {
 	if err != nil {
 		return t, err
 	}
+	if others, err := ofOthers(p, paths); err != nil || others {
+		return t, err
+	}
 	for _, path := range paths {
 		var n int
 		if _, err := fmt.Sscanf(filepath.Base(path), "part-%d.parquet", &n); err != nil {
@@ -143,6 +145,20 @@ func (d *Dir) tally(p place) (tally, error) {
 	}
 	t.shards, t.there = len(paths), len(paths) > 0
 	return t, nil
+}
+
+// ofOthers says whether the shards in a stage's folder are those of the stage that stands in its place.
+func ofOthers(p place, paths []string) (bool, error) {
+	for _, other := range places {
+		if other.dir != p.dir || other.stage == p.stage || len(paths) == 0 {
+			continue
+		}
+		f, err := readFooter(paths[0])
+		if err != nil || f.meta[stageKey] == other.stage {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (d *Dir) tallies() (all []tally, err error) {
@@ -238,8 +254,8 @@ func (d *Dir) Check(ctx context.Context) (Ledger, error) {
 			continue
 		}
 		before := all[i-1]
-		if next := slices.IndexFunc(places, func(p place) bool { return p.stage == before.stage }) + 1; places[next].stage != t.stage {
-			return l, unbalanced("run %s has rows of %s, but none of %s", d.path, t.stage, places[next].stage)
+		if next := after(before.place); next.stage != t.stage {
+			return l, unbalanced("run %s has rows of %s, but none of %s", d.path, t.stage, next.stage)
 		}
 		want := before.account.Kept * int64(max(1, d.opts.Fanout[t.stage]))
 		progress := t.dir != "" && t.shards < before.shards

@@ -44,7 +44,11 @@ func (d *Dir) Reopen(step string, shards []int) error {
 			return err
 		}
 	}
-	if err := d.Reset(Steps[i+1]); err != nil {
+	last := slices.IndexFunc(places, func(p place) bool { return p.step == step })
+	for last+1 < len(places) && places[last+1].step == step {
+		last++
+	}
+	if err := d.Reset(after(places[last]).step); err != nil {
 		return err
 	}
 	for _, p := range places {

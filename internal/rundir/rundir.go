@@ -25,8 +25,9 @@ import (
 	"stillhouse"
 )
 
-// Steps are the steps of a run, by their keys in the config, in order.
-var Steps = []string{"prompts", "distill", "curate", "filter", "train", "eval"}
+// Steps are the steps of a run, by their keys in the config, in order. A run has candidates, which files hold, or prompts and
+// distill, which makes candidates of them.
+var Steps = []string{"prompts", "distill", "candidates", "curate", "filter", "train", "eval"}
 
 // A place says where a stage's output lies.
 type place struct {
@@ -39,11 +40,21 @@ type place struct {
 var places = []place{
 	{step: "prompts", stage: "prompts", dir: "prompts"},
 	{step: "distill", stage: "distill", dir: "candidates"},
+	{step: "candidates", stage: "candidates", dir: "candidates"}, // in the place of prompts and distill
 	{step: "curate", stage: "score", dir: "scored"},
 	{step: "curate", stage: "curate", dir: "samples"},
 	{step: "filter", stage: "filter", dir: "kept"},
 	{step: "train", stage: "train", more: []string{"student", "student.checkpoints", "student.partial", "arms", "dropped/arms", "failed/arms"}},
 	{step: "eval", more: []string{"evals", "report.html"}},
+}
+
+// after is the place that takes in what is in p.
+func after(p place) place {
+	i := slices.IndexFunc(places, func(q place) bool { return q.stage == p.stage }) + 1
+	for p.dir != "" && places[i].dir == p.dir {
+		i++
+	}
+	return places[i]
 }
 
 // ConfigFile is the name of the resolved config in a run.

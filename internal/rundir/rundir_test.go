@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -254,7 +255,8 @@ func TestReset(t *testing.T) {
 	}
 	whole := opened(t, t.TempDir(), config, fanout)
 	fill(t, whole)
-	for first, step := range Steps {
+	steps := slices.DeleteFunc(slices.Clone(Steps), func(s string) bool { return s == "candidates" }) // in the place of others
+	for first, step := range steps {
 		d := copied(t, whole)
 		_ = d.Close()
 		d = opened(t, d.Path(), config, Options{From: step, Fanout: fanout.Fanout})

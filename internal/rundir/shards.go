@@ -138,7 +138,7 @@ type sink struct {
 var _ stillhouse.Sink = (*sink)(nil)
 
 // Sink is where a stage writes: the rows kept under name, those left out under dropped/stage and failed/stage. The
-// places of a run are prompts (stage prompts), candidates (distill), scored (score), samples (curate), kept (filter).
+// places of a run are prompts (stage prompts), candidates (distill, or candidates where files hold them), scored (score), samples (curate), kept (filter).
 func (d *Dir) Sink(name, stage string) stillhouse.Sink { return &sink{d, name, stage} }
 
 func (s *sink) path(where string, shard int) string {

@@ -35,8 +35,12 @@ demo: build
 	rm -rf runs/demo
 	bin/stillhouse run examples/demo.yaml
 
-test: deps check $(BUILD)/python/ready
-	STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
+test: deps check $(BUILD)/python/ready $(BUILD)/bin/bwrap
+	PATH="$(BUILD)/bin:$$PATH" STILLHOUSE_PYTHON=$(BUILD)/python go test ./...
+
+# bubblewrap, which runs the programs that the reward code is asked about: the system's, else from its package.
+$(BUILD)/bin/bwrap: scripts/get-bwrap
+	scripts/get-bwrap $(BUILD)
 
 # transformers, peft and llama.cpp load what is exported and compute the same. The first time, 3 GB of wheels are installed.
 test-interop: deps $(BUILD)/interop/ready

@@ -2,6 +2,7 @@ package curate
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"stillhouse"
@@ -16,18 +17,31 @@ type Acceptor struct {
 	most  int
 }
 
-// Acceptor makes the judge of this config, which is valid and has its defaults.
-func (c *Config) Acceptor() (*Acceptor, error) {
+// Acceptor makes the judge of this config, which is valid and has its defaults. It can't be had where a reward is a [Group]:
+// that judges all candidates of a prompt, and here they come one by one. The cache may be nil; with one, [Score] finds there
+// what was asked here.
+func (c *Config) Acceptor(cache Cache) (*Acceptor, error) {
 	p, err := newPanel(c.Rewards)
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range p.scorers {
+		if _, ok := s.Reward.(Group); ok {
+			return nil, errors.Join(stillhouse.Invalidf("reward %q judges the candidates of a prompt together, and can't judge while they are still asked for", s.name), p.Close())
+		}
+	}
+	p.use(cache)
+	p.combine = c.Combine
 	a := &Acceptor{panel: p, floor: math.Inf(-1), most: c.Select.Best}
 	if m := c.Select.MinReward; m != nil {
 		a.floor = *m
 	}
 	return a, nil
 }
+
+// Recall has the judge look up the scores of rewards that cost more to ask than to look up, and ask none of these: a
+// candidate that none is kept for is not accepted. It is what a forecast can know.
+func (a *Acceptor) Recall() { a.panel.recalls = true }
 
 // Most is how many candidates of a prompt are kept at most.
 func (a *Acceptor) Most() int { return a.most }
@@ -39,7 +53,7 @@ func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate
 		return 0, err
 	}
 	for _, row := range scores {
-		if r := a.panel.weighted(row); !math.IsNaN(r) && r >= a.floor {
+		if r := a.panel.reward(row); !math.IsNaN(r) && r >= a.floor {
 			n++
 		}
 	}

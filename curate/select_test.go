@@ -212,7 +212,9 @@ func TestSummary(t *testing.T) {
 	require.InDelta(t, (1.1*3+0.1*4+1.05+1)/9, s.MeanReward, 1e-12)
 	require.InDelta(t, (1.1+1.05+1.1)/3, s.KeptReward, 1e-12)
 	require.InDelta(t, (3+60+5)/3.0, s.KeptTokens, 1e-12)
-	s.RightShare, s.PassAt, s.MeanReward, s.KeptReward, s.KeptTokens = 0, nil, 0, 0, 0
+	require.Len(t, s.Pairs, 1)
+	require.Equal(t, 4, s.Pairs[0].Disagreements)
+	s.RightShare, s.PassAt, s.MeanReward, s.KeptReward, s.KeptTokens, s.Pairs = 0, nil, 0, 0, 0, nil
 	require.Equal(t, Summary{Prompts: 5, Candidates: 10, KeptPrompts: 3, Kept: 3, Judge: "math", Verdicts: map[string]map[string]int{
 		"math": {"right": 5, "wrong": 2, "unparsable": 2, "timeout": 1}, "length": {"right": 8, "wrong": 2}}}, s)
 	tally = NewTally(Select{MinReward: one()})

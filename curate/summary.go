@@ -24,6 +24,8 @@ type Summary struct {
 	PassAt map[int]float64 `json:"pass_at"`
 	// Verdicts counts candidates by reward and verdict.
 	Verdicts map[string]map[string]int `json:"verdicts"`
+	// Pairs compares every two rewards, in the order of the config.
+	Pairs []Pair `json:"pairs,omitempty"`
 }
 
 // PassAtK is the chance that at least one of k candidates drawn from n is right when c of the n are: the unbiased
@@ -59,12 +61,14 @@ type Tally struct {
 	tokens, shares float64
 	pass           map[int]float64
 	prompts        map[int]int
+	pairs          map[[2]string]*Pair
+	order          []*Pair // as they came
 }
 
 // NewTally makes an empty tally of what policy selects.
 func NewTally(policy Select) *Tally {
 	policy.EnsureDefaults()
-	return &Tally{policy: policy, s: Summary{Verdicts: map[string]map[string]int{}}, pass: map[int]float64{}, prompts: map[int]int{}}
+	return &Tally{policy: policy, s: Summary{Verdicts: map[string]map[string]int{}}, pass: map[int]float64{}, prompts: map[int]int{}, pairs: map[[2]string]*Pair{}}
 }
 
 // Add takes in scored candidates. Those of one prompt stand side by side and come in one call.
@@ -101,6 +105,7 @@ func (t *Tally) prompt(rows []stillhouse.Scored) {
 			}
 			t.s.Verdicts[x.Name][x.Verdict]++
 		}
+		t.compare(r)
 	}
 	t.shares += float64(right) / float64(len(judged))
 	for _, k := range passAt {
@@ -131,6 +136,9 @@ func (t *Tally) Summary() Summary {
 	}
 	s.MeanReward, s.KeptReward, s.KeptTokens = mean(t.rewards, t.scored), mean(t.kept, s.Kept), mean(t.tokens, s.Kept)
 	s.RightShare = mean(t.shares, s.Prompts)
+	for _, p := range t.order {
+		s.Pairs = append(s.Pairs, *p)
+	}
 	s.PassAt = map[int]float64{}
 	for k, n := range t.prompts {
 		s.PassAt[k] = t.pass[k] / float64(n)

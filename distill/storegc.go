@@ -3,6 +3,7 @@ package distill
 import (
 	"context"
 	"database/sql"
+	"math"
 	"time"
 
 	"stillhouse"
@@ -26,6 +27,10 @@ type Cleaning struct {
 	// Unused selects responses that no answer is read from: others had been stored for all that they were asked for.
 	Unused bool
 
+	// Scores selects scores of rewards alone, which are asked for again when they are wanted; with Before, those that are
+	// older.
+	Scores bool
+
 	DryRun bool // says what would be deleted
 	Vacuum bool // gives the free space back to the disk, for which the file is written anew
 }
@@ -35,7 +40,8 @@ type Cleaned struct {
 	Responses int64 `json:"responses"`
 	Answers   int64 `json:"answers"`
 	Tokens    int64 `json:"completion_tokens"` // of the responses
-	Before    int64 `json:"bytes_before"`      // of the file
+	Scores    int64 `json:"scores"`
+	Before    int64 `json:"bytes_before"` // of the file
 	After     int64 `json:"bytes_after"`
 	Free      int64 `json:"bytes_free"` // in the file, for what comes
 }
@@ -46,8 +52,11 @@ const gcPiece = 1000
 // Clean deletes what is selected, and nothing where nothing is. Runs may go on meanwhile.
 func (s *Store) Clean(ctx context.Context, c Cleaning) (done Cleaned, err error) {
 	selects := c.Teacher != "" || c.Model != "" || !c.Before.IsZero() || c.Superseded || c.Unused
-	if !selects && !c.Vacuum {
-		return done, stillhouse.Invalidf("nothing is selected, so nothing is deleted: say what, by --older-than, --teacher, --model, --superseded or --unused")
+	if c.Scores && (c.Teacher != "" || c.Model != "" || c.Superseded || c.Unused) {
+		return done, stillhouse.Invalidf("--scores selects what rewards said, which is of no teacher and no response: give it alone, or with --older-than")
+	}
+	if !selects && !c.Vacuum && !c.Scores {
+		return done, stillhouse.Invalidf("nothing is selected, so nothing is deleted: say what, by --older-than, --teacher, --model, --superseded, --unused or --scores")
 	}
 	if c.Superseded && c.Unused {
 		return done, stillhouse.Invalidf("--superseded selects answers and --unused responses without any: clean up by one after the other")
@@ -59,7 +68,10 @@ func (s *Store) Clean(ctx context.Context, c Cleaning) (done Cleaned, err error)
 	defer conn.Close()
 	g := &cleaner{conn: conn, ctx: ctx}
 	done.Before, _ = g.size()
-	if selects {
+	switch {
+	case c.Scores:
+		g.deleteScores(c, &done)
+	case selects:
 		g.selectRows(c)
 		done.Responses = g.count(`SELECT count(*) FROM temp.doomed`)
 		done.Answers = g.count(`SELECT count(*) FROM temp.gone`)
@@ -117,6 +129,19 @@ func (g *cleaner) count(query string) (n int64) {
 func (g *cleaner) size() (bytes, free int64) {
 	page := g.count(`PRAGMA page_size`)
 	return page * g.count(`PRAGMA page_count`), page * g.count(`PRAGMA freelist_count`)
+}
+
+// deleteScores deletes scores that are older than a moment, or all.
+func (g *cleaner) deleteScores(c Cleaning, done *Cleaned) {
+	before := int64(math.MaxInt64)
+	if !c.Before.IsZero() {
+		before = c.Before.UnixMilli()
+	}
+	if g.err == nil {
+		g.err = g.conn.QueryRowContext(g.ctx, `SELECT count(*) FROM scores WHERE created < ?`, before).Scan(&done.Scores)
+	}
+	for !c.DryRun && g.do(`DELETE FROM scores WHERE key IN (SELECT key FROM scores WHERE created < ? LIMIT ?)`, before, gcPiece) > 0 {
+	}
 }
 
 // selectRows puts what is to be deleted into two temporary tables: doomed, the responses, and gone, the answers.

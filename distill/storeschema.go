@@ -58,6 +58,9 @@ var migrations = []migration{
 
 	// Which requests are on their way by the Batch API.
 	{batchSchema, nil},
+
+	// What rewards said of candidates.
+	{scoreSchema, nil},
 }
 
 // fillSums gives the rows of a store of version 1 what is new in version 2.

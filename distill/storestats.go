@@ -29,6 +29,7 @@ type Stats struct {
 	Unused        int64            `json:"unused"`     // responses that no answer is read from
 	Superseded    int64            `json:"superseded"` // truncated answers whose key has a whole answer with a higher limit
 	Facts         []Fact           `json:"facts"`
+	Scores        map[string]int64 `json:"scores"` // kept of rewards, by their kind
 }
 
 // An Age is how many responses are older than the one before and no older than this.
@@ -62,6 +63,9 @@ func (r *StoreReader) Stats(ctx context.Context, now time.Time) (*Stats, error) 
 	}
 	if s.Facts, _, err = r.Facts(ctx, ""); err != nil {
 		return nil, err
+	}
+	if s.Scores, _, err = r.scores(ctx, func(Damage) {}); err != nil {
+		return nil, r.explain(err)
 	}
 	var pages, free, size int64
 	for query, to := range map[string][]any{

@@ -25,6 +25,8 @@ type Verdict struct {
 	DamagedResponses int64    `json:"damaged_responses"`
 	DamagedAnswers   int64    `json:"damaged_answers"`
 	DamagedFacts     int      `json:"damaged_facts"`
+	Scores           int64    `json:"scores"` // that are whole
+	DamagedScores    int64    `json:"damaged_scores"`
 	Structure        []string `json:"structure"` // what SQLite's own check finds
 	Damages          []Damage `json:"damages"`   // the first maxDamages of them
 }
@@ -34,7 +36,7 @@ const maxDamages = 100
 
 // Whole reports whether nothing in the store is damaged.
 func (v *Verdict) Whole() bool {
-	return v.DamagedResponses == 0 && v.DamagedAnswers == 0 && v.DamagedFacts == 0 && len(v.Structure) == 0 && len(v.Damages) == 0
+	return v.DamagedResponses == 0 && v.DamagedAnswers == 0 && v.DamagedFacts == 0 && v.DamagedScores == 0 && len(v.Structure) == 0 && len(v.Damages) == 0
 }
 
 // Verify reads all that is in the store: SQLite checks the file's structure, every row is compared to its checksum,
@@ -97,6 +99,16 @@ func (r *StoreReader) Verify(ctx context.Context) (*Verdict, error) {
 		return nil, err
 	} else if err != nil {
 		v.DamagedFacts++
+	}
+	byReward, damaged, err := r.scores(ctx, damage)
+	if err != nil && !isDamage(err) {
+		return nil, err
+	} else if err != nil {
+		damaged++
+	}
+	v.DamagedScores = damaged
+	for _, n := range byReward {
+		v.Scores += n
 	}
 	slices.SortStableFunc(v.Damages, func(a, b Damage) int {
 		if a.Response != b.Response {

@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,7 @@ func wrongly(t *testing.T, read func(path string) error, text, want string) {
 }
 
 func TestWrongConfig(t *testing.T) {
+	rewards := strings.Join(slices.Sorted(maps.Keys(curate.Kinds())), ", ")
 	for _, c := range []struct{ name, was, is, want string }{
 		// Keys that are not there.
 		{"top", "name: try", "nmae: try", `line 1: nmae: is not a key: did you mean "name"?`},
@@ -120,7 +122,7 @@ func TestWrongConfig(t *testing.T) {
 
 		// Names that are none.
 		{"reward", "- math:\n      weight: 1", "- maths", `line 11: curate.rewards[0]: "maths" is not a reward: did you mean "math"?`},
-		{"reward with keys", "- math:", "- sympathy:", `line 11: curate.rewards[0]: "sympathy" is not a reward: what can stand here: length, math, regex`},
+		{"reward with keys", "- math:", "- sympathy:", `line 11: curate.rewards[0]: "sympathy" is not a reward: what can stand here: ` + rewards},
 		{"filter", "- truncated", "- truncate", `line 17: filter[0]: "truncate" is not a filter: did you mean "truncated"?`},
 		{"arm", "base]", "bass]", `line 25: eval.arms[1]: "bass" is not an arm: did you mean "base"?`},
 		{"arm twice", "base]", "curated]", `line 25: eval.arms[1]: "curated" is there twice: take one out`},
@@ -155,7 +157,7 @@ func TestWrongConfig(t *testing.T) {
 		{"length", "max_tokens: 40", "max_tokens: -40", `line 13: curate.rewards[1].length.max_tokens: is -40: it must be 0 or more`},
 		{"a reward that needs options", "- length: {max_tokens: 40, weight: 0.1}", "- length", `line 13: curate.rewards[1].length: neither max_tokens nor min_tokens is set: set one, such as max_tokens: 512`},
 		{"two of one name", "- length: {max_tokens: 40, weight: 0.1}", "- math", `line 13: curate.rewards[1]: is named "math", as another one is: give it a name of its own, such as {math: {name: math2}}`},
-		{"no rewards", "  rewards:\n  - math:\n      weight: 1\n  - length: {max_tokens: 40, weight: 0.1}", "  rewards: []", `line 10: curate.rewards: is empty: name one, such as rewards: [math]; there are length, math, regex`},
+		{"no rewards", "  rewards:\n  - math:\n      weight: 1\n  - length: {max_tokens: 40, weight: 0.1}", "  rewards: []", `line 10: curate.rewards: is empty: name one, such as rewards: [math]; there are ` + rewards},
 		{"filter's value", "threshold: 0.8", "threshold: 2", `line 18: filter[1].minhash.threshold: is 2: it must be above 0 and at most 1`},
 		{"several in lists", "max_tokens: 40", "max_tokens: -40, wight: 1", `line 13: curate.rewards[1].length.wight: is not a key: did you mean "weight"?`},
 		{"train", "learning_rate: 1e-3", "learning_rate: -1", `line 21: train.learning_rate: is -1: it must be 0 or above`},

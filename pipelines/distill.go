@@ -35,11 +35,11 @@ func (r *run) distill(ctx context.Context) (err error) {
 		}
 		defer t.Close()
 	}
-	judge, err := r.config.Curate.Acceptor()
+	judge, endJudge, err := r.config.judge(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, judge.Close()) }()
+	defer func() { err = errors.Join(err, endJudge()) }()
 	book, err := distill.OpenBook(r.dir.Path(requestsFile))
 	if err != nil {
 		return err
@@ -54,7 +54,9 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return err
 	}
 	stage.Expect(rows)
-	stage.Join(judge)
+	if judge != nil {
+		stage.Join(judge)
+	}
 	stage.Remember(book)
 	t, err := traces.Start(ctx)
 	if err != nil { // what is worth more than its traces goes on without them

@@ -2,7 +2,6 @@ package pipelines
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -149,8 +148,7 @@ func (r *run) evaluate(ctx context.Context, arm, model string) error {
 	if _, err := r.step(ctx, problems, rows*ask.Fanout(), ask, folder+"/candidates", folder+"/answer"); err != nil {
 		return err
 	}
-	score := o.score()
-	return errors.Join(r.next(ctx, folder+"/candidates", score, folder+"/scored", folder+"/score"), score.Close())
+	return r.scoring(ctx, folder+"/candidates", o.score(), folder+"/scored", folder+"/score")
 }
 
 // evaluation computes what the arms can do from their scored answers; nil when there are none.

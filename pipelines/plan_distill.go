@@ -25,12 +25,17 @@ func (c *Config) forecast(ctx context.Context) (f distill.Forecast, read prompts
 			return f, read, err
 		}
 	}
-	judge, err := c.Curate.Acceptor()
-	if err != nil {
-		return f, read, err
+	var who distill.Judge
+	if c.Distill.Samples.Adaptive() {
+		judge, end, err := c.judge(ctx)
+		if err != nil {
+			return f, read, err
+		}
+		defer func() { err = errors.Join(err, end()) }()
+		judge.Recall()
+		who = judge
 	}
-	defer func() { err = errors.Join(err, judge.Close()) }()
-	sum, err := distill.NewForecaster(ctx, o, judge)
+	sum, err := distill.NewForecaster(ctx, o, who)
 	if err != nil {
 		return f, read, err
 	}

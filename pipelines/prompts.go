@@ -3,6 +3,7 @@ package pipelines
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -10,6 +11,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/distill/prompts"
+	"stillhouse/internal/options"
 )
 
 // scan reads the prompts of the config's files, of which there may be none where all are grown.
@@ -22,8 +24,17 @@ func (c *Config) scan(ctx context.Context, to prompts.Sink) (prompts.Summary, er
 
 // checkPrompts reads all prompts once, so that a row that cannot be used costs nothing.
 func (c *Config) checkPrompts(ctx context.Context) error {
-	read, err := c.scan(ctx, prompts.Sink{})
+	unanswered := 0
+	read, err := c.scan(ctx, prompts.Sink{Prompt: func(p stillhouse.Prompt) error {
+		if p.Reference == nil || strings.TrimSpace(*p.Reference) == "" {
+			unanswered++
+		}
+		return nil
+	}})
 	if err != nil {
+		return err
+	}
+	if err := c.checkReferences(unanswered, int(read.Account.Kept)); err != nil {
 		return err
 	}
 	if g := c.Prompts.Grow; g != nil {
@@ -41,6 +52,23 @@ func (c *Config) checkProblems(ctx context.Context) error {
 	}
 	_, err := prompts.Scan(ctx, prompts.Options{Rows: c.Eval.Rows}, prompts.Sink{})
 	return err
+}
+
+// checkReferences is an error when no prompt has a reference answer that a reward compares with, and a warning when some
+// have none.
+func (c *Config) checkReferences(unanswered, all int) error {
+	c.Warnings = nil
+	score, _ := c.Curate.Stages()
+	names := score.NeedsReference()
+	switch {
+	case len(names) == 0 || unanswered == 0:
+	case unanswered == all:
+		return options.Wrongf("prompts.reference", "is %q, which is empty in all of %d rows: reward %q compares with it: name the column of the right answers", c.Prompts.Reference, all, names[0])
+	default:
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%d of %d prompts have no reference answer in column %q: reward %q will find their candidates unparsable",
+			unanswered, all, c.Prompts.Reference, names[0]))
+	}
+	return nil
 }
 
 func (r *run) prompts(ctx context.Context) error {

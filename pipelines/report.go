@@ -130,6 +130,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			}
 		}
 		fmt.Fprintln(w, ".")
+		writePairs(w, s.Pairs)
 	}
 	if tr := r.Train; tr != nil {
 		if len(r.steps) > 0 {

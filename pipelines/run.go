@@ -93,6 +93,13 @@ func start(ctx context.Context, c *Config, o RunOptions) (*run, error) {
 	for _, note := range c.Notes {
 		o.UI.say("%s", note)
 	}
+	for _, w := range c.Warnings {
+		o.UI.say("%s", w)
+	}
+	score, _ := c.Curate.Stages()
+	for _, w := range score.Warnings() {
+		o.UI.say("Warning: %s", w)
+	}
 	return &run{config: c, dir: dir, ui: o.UI, checkpoint: o.Checkpoint}, nil
 }
 
@@ -101,7 +108,7 @@ func (c *Config) fanout() map[string]int { return map[string]int{"distill": c.Di
 // earlier are the keys that the teacher's step looks at, though they belong to a later one: how candidates are judged
 // says how many of them a prompt gets.
 func (c *Config) earlier() map[string]string {
-	if c.Distill.Samples.Adaptive() || c.Distill.Target.Accepted > 0 {
+	if c.judged() {
 		return map[string]string{"curate": "distill"}
 	}
 	return nil
@@ -122,6 +129,9 @@ func (c *Config) Check(ctx context.Context) error {
 	score, choose := c.Curate.Stages()
 	stages := []stillhouse.Stage{&distill.Distill{Options: c.Distill}, score, choose, &filter.Filter{Rules: c.Filter}}
 	if _, err := stillhouse.Check(stillhouse.PromptSchema, stages...); err != nil {
+		return err
+	}
+	if err := c.checkRewards(score); err != nil {
 		return err
 	}
 	if err := c.checkGrowth(score); err != nil {
@@ -168,7 +178,7 @@ func failed(ctx context.Context, err error) error {
 
 func (r *run) curate(ctx context.Context) error {
 	score, choose := r.config.Curate.Stages()
-	if err := errors.Join(r.next(ctx, "candidates", score, "scored", "score"), score.Close()); err != nil {
+	if err := r.scoring(ctx, "candidates", score, "scored", "score"); err != nil {
 		return err
 	}
 	return r.next(ctx, "scored", choose, "samples", "curate")

@@ -167,7 +167,7 @@ func command(c *console) *cobra.Command {
 			return cmd.Help()
 		},
 	})
-	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), trainCommand(c),
+	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), scoreCommand(c), trainCommand(c),
 		askCommand(c), serveCommand(c), exportCommand(c), storeCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {
 		sub.Args = invalid(sub.Args)

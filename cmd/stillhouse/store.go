@@ -245,6 +245,9 @@ func writeStats(w io.Writer, s *distill.Stats) error {
 		}
 	}
 	line("ages", "%s", strings.Join(ages, ", "))
+	for _, reward := range slices.Sorted(maps.Keys(s.Scores)) {
+		line("scores", "%d of %s", s.Scores[reward], reward)
+	}
 	for _, f := range s.Facts {
 		line("learned", "%s: %s is %s (%s)", f.Teacher, f.Name, f.Value, f.Learned.UTC().Format(time.RFC3339))
 	}
@@ -273,8 +276,8 @@ func storeVerifyCommand(c *console, file *string) *cobra.Command {
 					for _, d := range v.Damages {
 						fmt.Fprintln(c.out, damageText(d))
 					}
-					_, err = fmt.Fprintf(c.out, "%d answers of %d responses are whole; %d answers, %d responses and %d facts are damaged\n",
-						v.Answers, v.Responses, v.DamagedAnswers, v.DamagedResponses, v.DamagedFacts)
+					_, err = fmt.Fprintf(c.out, "%d answers of %d responses are whole; %d answers, %d responses, %d facts and %d scores are damaged\n",
+						v.Answers, v.Responses, v.DamagedAnswers, v.DamagedResponses, v.DamagedFacts, v.DamagedScores)
 				}
 				if err == nil && !v.Whole() {
 					err = fmt.Errorf("response store %s is damaged: restore it from a copy, or save what is whole with `stillhouse store export` and import that into a new one", r.Path())

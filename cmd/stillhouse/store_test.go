@@ -42,7 +42,7 @@ func TestStoreCommands(t *testing.T) {
 		{"show", 2, "", "Usage: stillhouse store show"},
 		{"stats", 0, "175 under 168 keys; 7 truncated, 7 of these superseded", ""},
 		{"stats --json", 0, `"finish_reasons":{"length":7,"stop":168}`, ""},
-		{"verify", 0, "175 answers of 96 responses are whole; 0 answers, 0 responses and 0 facts are damaged", ""},
+		{"verify", 0, "175 answers of 96 responses are whole; 0 answers, 0 responses, 0 facts and 0 scores are damaged", ""},
 		{"verify --json", 0, `"responses":96,"answers":175,"unused":0,"damaged_responses":0`, ""},
 		{"export " + out + " --json", 0, `{"responses":96,"answers":175,"left_out":0}`, "175 answers of 96 responses"},
 		{"export " + out, 2, "", "is there already"},
@@ -124,7 +124,7 @@ func TestVerifyDamage(t *testing.T) {
 	path = write(t, t.TempDir(), "damaged.db", string(data))
 	code, stdout, stderr := cli(t, "store", "verify", "--store", path)
 	if code != 1 || !strings.Contains(stdout, "the row of this response is not what was written") || !strings.Contains(stdout, "under a key that is not that of its request") ||
-		!strings.Contains(stdout, "174 answers of 95 responses are whole; 1 answers, 1 responses and 0 facts are damaged") || !strings.Contains(stderr, "stillhouse store export") {
+		!strings.Contains(stdout, "174 answers of 95 responses are whole; 1 answers, 1 responses, 0 facts and 0 scores are damaged") || !strings.Contains(stderr, "stillhouse store export") {
 		t.Errorf("exit code %d:\n%s\n%s", code, stdout, stderr)
 	}
 	code, stdout, _ = cli(t, "store", "verify", "--json", "--store", path)

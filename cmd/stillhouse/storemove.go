@@ -156,6 +156,10 @@ func storeCleanCommand(c *console, file *string) *cobra.Command {
 			if o.DryRun {
 				would = "would be "
 			}
+			if o.Scores {
+				fmt.Fprintf(c.err, "%d scores %sdeleted; the file has %d bytes, %d of them free, and had %d\n", done.Scores, would, done.After, done.Free, done.Before)
+				return nil
+			}
 			fmt.Fprintf(c.err, "%d answers and %d responses (%d completion tokens) %sdeleted; the file has %d bytes, %d of them free, and had %d\n",
 				done.Answers, done.Responses, done.Tokens, would, done.After, done.Free, done.Before)
 			return nil
@@ -167,6 +171,7 @@ func storeCleanCommand(c *console, file *string) *cobra.Command {
 	cmd.Flags().StringVar(&before, "before", "", "what came before this day (2026-11-29, in UTC) or time")
 	cmd.Flags().BoolVar(&o.Superseded, "superseded", false, "of these, truncated answers whose request has a whole answer under a higher max_tokens")
 	cmd.Flags().BoolVar(&o.Unused, "unused", false, "of these, responses that no answer is read from")
+	cmd.Flags().BoolVar(&o.Scores, "scores", false, "what rewards said, and nothing else; with --older-than, what is older")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be deleted")
 	cmd.Flags().BoolVar(&o.Vacuum, "vacuum", false, "write the file anew, without free space; runs that use it wait meanwhile")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -24,6 +24,9 @@ func validateCommand(c *console) *cobra.Command {
 			for _, note := range config.Notes {
 				fmt.Fprintln(c.err, note)
 			}
+			for _, w := range config.Warnings {
+				fmt.Fprintln(c.err, w)
+			}
 			fmt.Fprintf(c.err, "%s is right.\n", args[0])
 			return nil
 		},

@@ -1,11 +1,12 @@
 // Package answer reads the final answer out of what a model wrote and compares answers as values.
 //
 // What counts as the answer: the last \boxed{}, else the last line that begins with ####, else what follows the last
-// "answer is" or "answer:", else the last number or formula. Read are integers, decimals, thousands separators, signs,
-// money, percent, fractions, mixed numbers, scientific notation, arithmetic over these, and units. Anything else
-// (symbols, roots, sets, intervals, other bases) is an error and never a number: a verifier that can't read must not judge.
+// "answer is" or "answer:", else the last number or formula. Read are quantities (integers, decimals, thousands
+// separators, signs, money, percent, fractions, mixed numbers, scientific notation, number words, arithmetic over these,
+// with units), formulas (see package formula) and a few words (yes, Monday, the letter of a choice). Anything else is an
+// error and never a value: a verifier that can't read must not judge.
 //
-// All arithmetic is exact and bounded, see the limits in token.go, number.go and arithmetic.go.
+// All arithmetic is bounded, see the limits in token.go, number.go, arithmetic.go and package formula.
 package answer
 
 import (
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"stillhouse/curate/answer/formula"
 )
 
 // An Answer is a value that was read.
@@ -23,11 +26,16 @@ type Answer struct {
 	// From is the text that it was read from, shortened.
 	From string
 
-	value    *big.Rat
-	decimals int    // digits after the point of a value that is one literal, -1 for any other
-	percent  bool   // written with a percent sign, which is in the value: 50% is 0.5
-	unit     unit   // the zero unit where there is none
-	name     string // of the variable in x = 5
+	value    *big.Rat         // of one number; nil where form or text is the answer
+	form     *formula.Formula // of what is no single number
+	text     string           // of an answer in words
+	source   string           // of form or text, shortened
+	choice   string           // the letter of one of several choices: B of (B) 12
+	marked   bool             // a mark points at it
+	decimals int              // digits after the point of a value that is one literal, -1 for any other
+	percent  bool             // written with a percent sign, which is in the value: 50% is 0.5
+	unit     unit             // the zero unit where there is none
+	name     string           // of the variable in x = 5
 }
 
 // ErrNone says that a text holds no answer that could be read.
@@ -68,7 +76,27 @@ func Final(text string) (Answer, error) {
 	if err != nil {
 		a, err = last(ts)
 	}
+	if err != nil {
+		if b, ok := unmarked(text); ok {
+			return named(b, nil, strings.TrimSpace(short(text)))
+		}
+	}
 	return named(a, err, strings.TrimSpace(lastLine(text)))
+}
+
+// unmarked reads a text that is a formula or a few words, or the last formula in it.
+func unmarked(text string) (Answer, bool) {
+	if len(text) > maxText {
+		return Answer{}, false
+	}
+	a, err := general(text, true)
+	if err != nil {
+		a, err = formulas(text)
+	}
+	if len(text) < 20 {
+		a, err = chosen(a, err, text)
+	}
+	return a, err == nil
 }
 
 // Reference reads a reference answer: the answer alone, or a whole solution with one of the marks.
@@ -82,7 +110,14 @@ func Reference(text string) (Answer, error) {
 	if len(text) > maxText {
 		return Answer{}, fmt.Errorf("%w: it is longer than %d bytes", ErrNone, maxText)
 	}
-	a, err := whole(formula(text))
+	a, err := whole(body(text))
+	if err != nil {
+		if b, problem := general(undollar(text), false); problem == nil {
+			a, err = b, nil
+		}
+	}
+	a, err = chosen(a, err, text)
+	a.marked = true
 	return named(a, err, strings.TrimSpace(text))
 }
 
@@ -90,14 +125,20 @@ func Reference(text string) (Answer, error) {
 func marked(text string) (a Answer, ok bool, err error) {
 	if at := max(strings.LastIndex(text, boxes[0]), strings.LastIndex(text, boxes[1])); at >= 0 {
 		a, err := boxed(text, at)
+		a.marked = true
 		return a, true, err
 	}
 	if line, ok := hashes(text); ok {
 		line = note(line)
-		a, err := whole(formula(line))
+		a, err := whole(body(line))
 		if err != nil {
 			a, err = first(lex(fold(line), false))
 		}
+		if err != nil {
+			a, err = announcedFormula(line)
+		}
+		a, err = chosen(a, err, line)
+		a.marked = true
 		a, err = named(a, err, "#### "+strings.TrimSpace(line))
 		return a, true, err
 	}
@@ -112,6 +153,11 @@ func marked(text string) (a Answer, ok bool, err error) {
 		if err != nil {
 			a, err = first(ts)
 		}
+		if err != nil {
+			a, err = announcedFormula(rest)
+		}
+		a, err = chosen(a, err, rest)
+		a.marked = true
 		line, _, _ := strings.Cut(rest, "\n")
 		a, err = named(a, err, strings.TrimSpace(text[from:to])+" "+strings.TrimSpace(line))
 		return a, true, err
@@ -148,29 +194,34 @@ func boxed(text string, at int) (Answer, error) {
 	rest = rest[strings.IndexByte(rest, 'x')+1:]
 	rest = strings.TrimPrefix(rest, "ed")
 	trimmed := strings.TrimLeft(rest, " ")
-	body, ok := "", false
+	inner, ok := "", false
 	if len(trimmed) > 2*maxText {
 		trimmed = strings.ToValidUTF8(trimmed[:2*maxText], "")
 	}
 	switch {
 	case strings.HasPrefix(trimmed, "{"):
-		body, ok = braced(trimmed)
-		trimmed = trimmed[min(len(body)+2, len(trimmed)):]
+		inner, ok = braced(trimmed)
+		trimmed = trimmed[min(len(inner)+2, len(trimmed)):]
 	default: // \boxed 7
 		n := 0
 		for n < len(trimmed) && (isDigit(trimmed[n]) || strings.IndexByte("+-.,", trimmed[n]) >= 0) {
 			n++
 		}
-		body, ok = trimmed[:n], n > 0
+		inner, ok = trimmed[:n], n > 0
 		trimmed = trimmed[n:]
 	}
-	if !ok || len(body) > maxText {
+	if !ok || len(inner) > maxText {
 		return named(Answer{}, errors.New("the box is empty or never closed"), short(text[at:]))
 	}
 	if at > 0 && strings.IndexByte("-+/^{(", text[at-1]) >= 0 && !strings.HasSuffix(text[:at], `\boxed{`) && !strings.HasSuffix(text[:at], `\fbox{`) {
 		return named(Answer{}, errors.New("the box is part of a formula"), short(text[at-1:]))
 	}
-	a, err := whole(formula(body))
+	a, err := whole(body(inner))
+	if err != nil {
+		if b, problem := general(undollar(inner), false); problem == nil {
+			a, err = b, nil
+		}
+	}
 	if err == nil && a.unit.none() {
 		after, _, _ := strings.Cut(trimmed, "\n")
 		if len(after) > 100 {
@@ -181,6 +232,8 @@ func boxed(text string, at int) (Answer, error) {
 		switch ts := lex(fold(after), true); {
 		case len(ts) > 0 && (ts[0].class == operator && ts[0].text != "*" && ts[0].text != "-" || ts[0].text == "_"):
 			err = errors.New("the box is part of a formula")
+		case len(ts) > 0 && ts[0].class == percent && a.value == nil:
+			err = errSymbolic
 		case len(ts) > 0 && ts[0].class == percent && !a.percent:
 			a.percent = true
 			a.value = new(big.Rat).Quo(a.value, big.NewRat(100, 1))
@@ -193,7 +246,8 @@ func boxed(text string, at int) (Answer, error) {
 			}
 		}
 	}
-	return named(a, err, `\boxed{`+body+"}")
+	a, err = chosen(a, err, inner)
+	return named(a, err, `\boxed{`+inner+"}")
 }
 
 // hashes finds the last line that begins with ####. A heading of four marks is passed over: it begins with a word and
@@ -235,18 +289,19 @@ func sentence(ts []token) []token {
 	return ts
 }
 
-// formula cuts a text that is one formula into tokens. Dollar signs around it, or money, may stand in it.
-func formula(s string) []token {
-	s = strings.TrimSpace(fold(s))
+// body cuts a text that is one formula into tokens. Dollar signs around it, or money, may stand in it.
+func body(s string) []token { return lex(undollar(strings.TrimSpace(fold(s))), true) }
+
+// undollar takes the delimiters of a formula off.
+func undollar(s string) string {
 	for _, pair := range [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}} {
 		if inner, ok := strings.CutPrefix(strings.TrimRight(s, ". "), pair[0]); ok {
 			if inner, ok = strings.CutSuffix(inner, pair[1]); ok && !strings.Contains(inner, "$") {
-				s = inner
-				break
+				return inner
 			}
 		}
 	}
-	return lex(s, true)
+	return s
 }
 
 func note(s string) string {

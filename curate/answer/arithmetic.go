@@ -188,6 +188,9 @@ func (e *evaluator) postfix() (*big.Rat, error) {
 		case t.class == bang && t.formula > 0:
 			e.i++
 			e.terms++
+			if e.peek().class == bang {
+				return nil, errSymbolic // a double factorial
+			}
 			if !v.IsInt() || v.Sign() < 0 {
 				return nil, errSymbolic
 			}

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"context"
 	"fmt"
 	"math/big"
 	"strings"
@@ -20,10 +21,41 @@ const (
 //   - A unit may be left out on either side. Units of one kind are converted, of different kinds they are different.
 //   - 50% is 0.5; 50 for 50%, or the other way round, depends on the question.
 //   - x = 5 and 5 are the same, y = 5 is another.
+//   - Formulas are compared as package formula says, words by their letters, choices by theirs. Words and a value are
+//     undecided, unless a mark says that they are the answer.
 //   - A decimal for a value that has no finite decimal is the same with 6 or more correctly rounded decimals,
 //     undecided with two or more, or when it is cut off, and different when a digit is wrong. Any other decimal must be equal, but for float noise: a relative difference under 1e-9 that
 //     is also far below the last decimal of the other side.
 func Compare(reference, given Answer) (Relation, string) {
+	return CompareContext(context.Background(), reference, given)
+}
+
+// CompareContext is Compare that gives up, undecided, when ctx is done. Without one it gives up after a fixed amount of work.
+func CompareContext(ctx context.Context, reference, given Answer) (Relation, string) {
+	if reference.choice != "" {
+		switch {
+		case given.choice == reference.choice:
+			return Same, ""
+		case given.choice != "":
+			return Different, ""
+		case reference.value == nil && given.form == nil:
+			return Undecided, "a choice is asked for"
+		}
+	}
+	if reference.value != nil && given.value != nil {
+		return quantities(reference, given)
+	}
+	if reference.text != "" && reference.text == given.text && (reference.form == nil || given.form == nil) {
+		return Same, ""
+	}
+	if (reference.value != nil || reference.form != nil) && (given.value != nil || given.form != nil) {
+		return compareForms(ctx, reference, given)
+	}
+	return compareText(reference, given)
+}
+
+// quantities compares two numbers with their units.
+func quantities(reference, given Answer) (Relation, string) {
 	if reference.name != "" && given.name != "" && reference.name != given.name {
 		return Different, fmt.Sprintf("%s is not %s", given.name, reference.name)
 	}
@@ -128,6 +160,9 @@ func noise(a, b Answer) bool {
 
 // String is the value as a decimal where it has a short one, else as a fraction, with its unit.
 func (a Answer) String() string {
+	if a.value == nil && a.source != "" {
+		return a.source
+	}
 	if a.value == nil {
 		return "nothing"
 	}

@@ -45,6 +45,8 @@ func fold(s string) string {
 			power = false
 		}
 		switch to, ok := folds[r]; {
+		case r >= 0x80 && unicode.Is(unicode.Nd, r):
+			b.WriteByte('0' + digit(r))
 		case ok:
 			b.WriteRune(to)
 		case r == '\u2009' || r == '\u202f':
@@ -61,6 +63,38 @@ func fold(s string) string {
 	}
 	if power {
 		b.WriteByte('}')
+	}
+	return unemphasise(b.String())
+}
+
+// digit is the value of a decimal digit of any script: each script has its ten in a row.
+func digit(r rune) byte {
+	if r >= 0x1d7ce { // mathematical digits, five rows without a gap
+		return byte((r - 0x1d7ce) % 10)
+	}
+	n := byte(0)
+	for n < 9 && unicode.Is(unicode.Nd, r-rune(n)-1) {
+		n++
+	}
+	return n
+}
+
+// unemphasise takes Markdown's emphasis out. Between two numbers ** is a power.
+func unemphasise(s string) string {
+	var b strings.Builder
+	for at := 0; ; {
+		i := strings.Index(s[at:], "**")
+		if i < 0 {
+			b.WriteString(s[at:])
+			break
+		}
+		i += at
+		b.WriteString(s[at:i])
+		mark := "**"
+		if at = i + 2; i > 0 && at < len(s) && (isDigit(s[i-1]) || s[i-1] == ')' || isLetter(s[i-1]) && (i == 1 || !isLetter(s[i-2]))) && (isDigit(s[at]) || s[at] == '(' || isLetter(s[at]) && (at+1 == len(s) || !isLetter(s[at+1]))) {
+			mark = "^"
+		}
+		b.WriteString(mark)
 	}
 	return emphasis.Replace(b.String())
 }

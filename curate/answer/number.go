@@ -15,6 +15,12 @@ const (
 // number reads a literal: digits in groups or not, a point and decimals, an exponent.
 func (l *lexer) number() {
 	start := l.i
+	if l.s[start] == '0' && start+2 < len(l.s) && strings.IndexByte("xXbo", l.s[start+1]) >= 0 && strings.IndexByte("0123456789abcdefABCDEF", l.s[start+2]) >= 0 {
+		for l.i += 2; l.i < len(l.s) && (isDigit(l.s[l.i]) || isLetter(l.s[l.i])); l.i++ {
+		}
+		l.add(other, l.s[start:l.i]) // 0x2A is for formulas
+		return
+	}
 	digits, grouped := l.digits()
 	decimals := 0
 	end := len(l.s)
@@ -92,7 +98,7 @@ func (l *lexer) digits() (digits string, grouped bool) {
 	if head == 0 || head > 3 || first == "0" {
 		return first, false
 	}
-	for _, sep := range []string{",", "{,}", "'", `\,`, " "} {
+	for _, sep := range []string{",", "{,}", `,\!`, "'", `\,`, " "} {
 		rest, groups := s[l.i:], []string{first}
 		at := 0
 		for strings.HasPrefix(rest[at:], sep) {

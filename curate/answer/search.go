@@ -17,6 +17,9 @@ func first(ts []token) (Answer, error) {
 		}
 		break
 	}
+	if at >= 0 && (denied(ts, at) || compared(ts[:at])) {
+		return Answer{}, errSymbolic
+	}
 	if at < 0 {
 		if v, ok := spelled(ts); ok {
 			return Answer{value: v, decimals: 0}, nil
@@ -60,6 +63,17 @@ func first(ts []token) (Answer, error) {
 var filler = map[string]bool{"about": true, "approximately": true, "exactly": true, "roughly": true, "equal": true, "equals": true, "to": true, "the": true,
 	"a": true, "an": true, "total": true, "of": true, "that": true, "is": true, "not": true, "but": true, "thus": true, "therefore": true, "then": true,
 	"simply": true, "just": true, "only": true, "negative": true, "minus": true, "therefor": true, "be": true, "now": true, "so": true, "value": true, "number": true, "and": true}
+
+// compared reports whether words make a number the end of a range: at least 3, more than 3.
+func compared(ts []token) bool {
+	for _, t := range ts {
+		switch strings.ToLower(t.text) {
+		case "least", "most", "than", "between", "under", "below", "above", "except":
+			return true
+		}
+	}
+	return false
+}
 
 func denied(ts []token, i int) bool {
 	for i--; i >= 0 && (ts[i].class == currency || ts[i].text == "-"); i-- {
@@ -210,6 +224,9 @@ func leftOf(ts []token, start int) bool {
 		if start > 1 && (lower == "and" || lower == "or" || lower == "to") {
 			if q := ts[start-2]; q.class == number || q.class == fraction || q.class == percent || q.formula > 0 && q.formula != t.formula {
 				return false // one of several
+			}
+			if q := ts[start-2]; q.class == comma && start > 2 && ts[start-3].formula > 0 && t.formula > 0 && ts[start-3].formula != t.formula {
+				return false
 			}
 		}
 		if lower == "minus" || lower == "times" || lower == "plus" {

@@ -119,6 +119,9 @@ func readUnit(ts []token) (u unit, used int, ok bool) {
 			return end(u, used, dimensions)
 		}
 		x, is := lookup(t.text)
+		if t.text == "in" && t.upright && used+1 >= len(ts) {
+			x, is = known["inch"], true
+		}
 		if symbols[lower] || !is && len([]rune(t.text)) == 1 && t.text != "a" && t.text != "I" {
 			return unit{}, 0, false
 		}

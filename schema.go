@@ -94,6 +94,36 @@ var (
 		optional("system"),
 		optional("prompt_messages"),
 	}, nil)
+
+	// PairSchema is a preference pair: two candidates of a prompt, of which the chosen one has the higher reward. prompt,
+	// chosen and rejected come first, each a list of messages: TRL's conversational preference format with an explicit
+	// prompt. It is for export; nothing here trains on it.
+	PairSchema = arrow.NewSchema([]arrow.Field{
+		{Name: "prompt", Type: ConversationType},
+		{Name: "chosen", Type: ConversationType},
+		{Name: "rejected", Type: ConversationType},
+		optional("tools"),
+		text("prompt_id"),
+		count("chosen_sample"),
+		count("rejected_sample"),
+		{Name: "score_chosen", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "score_rejected", Type: arrow.PrimitiveTypes.Float64},
+		count("chosen_completion_tokens"),
+		count("rejected_completion_tokens"),
+		optional("chosen_reasoning"),
+		optional("rejected_reasoning"),
+		optional("chosen_tool_calls"),
+		optional("rejected_tool_calls"),
+		text("chosen_finish_reason"),
+		text("rejected_finish_reason"),
+		text("chosen_model"),
+		text("rejected_model"),
+		text("chosen_request_key"),
+		text("rejected_request_key"),
+		optional("meta"),
+		optional("system"),
+		optional("prompt_messages"),
+	}, nil)
 )
 
 // DropSchema is the schema of rows that a stage left out: its input rows and why.

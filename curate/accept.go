@@ -10,11 +10,11 @@ import (
 
 // An Acceptor judges candidates while a teacher is still being asked: which of them [Select] would take, were there no
 // better ones. It asks the same rewards as [Score] and compares with the same minimum, so that what it accepts and what is
-// kept later are the same. Without a minimum it accepts whatever has a reward.
+// kept later are the same. Without a minimum it accepts whatever has a reward. Of policies that look at all candidates
+// of a prompt together (see [Select.KeepsAny]) it says what could be kept, were there no others.
 type Acceptor struct {
-	panel *panel
-	floor float64
-	most  int
+	panel  *panel
+	policy Select
 }
 
 // Acceptor makes the judge of this config, which is valid and has its defaults. It can't be had where a reward is a [Group]:
@@ -32,10 +32,8 @@ func (c *Config) Acceptor(cache Cache) (*Acceptor, error) {
 	}
 	p.use(cache)
 	p.combine = c.Combine
-	a := &Acceptor{panel: p, floor: math.Inf(-1), most: c.Select.Best}
-	if m := c.Select.MinReward; m != nil {
-		a.floor = *m
-	}
+	a := &Acceptor{panel: p, policy: c.Select}
+	a.policy.EnsureDefaults()
 	return a, nil
 }
 
@@ -44,16 +42,16 @@ func (c *Config) Acceptor(cache Cache) (*Acceptor, error) {
 func (a *Acceptor) Recall() { a.panel.recalls = true }
 
 // Most is how many candidates of a prompt are kept at most.
-func (a *Acceptor) Most() int { return a.most }
+func (a *Acceptor) Most() int { return a.policy.Most(math.MaxInt) }
 
-// Accept is how many of the candidates reach the minimum.
+// Accept is how many of the candidates reach the minimum and, where the policy keeps right ones alone, are right.
 func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate) (n int, err error) {
 	scores, err := a.panel.ask(ctx, candidates)
 	if err != nil {
 		return 0, err
 	}
 	for _, row := range scores {
-		if r := a.panel.reward(row); !math.IsNaN(r) && r >= a.floor {
+		if a.policy.Accepts(a.panel.reward(row), row) {
 			n++
 		}
 	}

@@ -3,6 +3,7 @@ package curate
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -34,6 +35,10 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 		{Select: Select{MinReward: new(1.05), Best: 3}},
 		{Select: Select{Best: 2}},
 		{Select: Select{MinReward: new(9.0)}},
+		{Select: Select{Policy: PolicyThreshold, MinReward: new(1.0)}},
+		{Select: Select{Policy: PolicyThreshold, MinReward: new(0.05), Best: 2}},
+		{Select: Select{Policy: PolicyShortestRight}},
+		{Select: Select{Policy: PolicyShortestRight, MinReward: new(1.05), Best: 2}},
 		{Combine: All, Select: Select{MinReward: new(1.0)}},
 		{Combine: Any, Select: Select{MinReward: new(1.0), Best: 2}},
 		{Combine: Lexicographic, Select: Select{MinReward: new(1.0), Best: 2}},
@@ -45,7 +50,7 @@ func TestAcceptIsWhatIsKept(t *testing.T) {
 		c.EnsureDefaults()
 		judge, err := c.Acceptor(nil)
 		require.NoError(t, err)
-		require.Equal(t, c.Select.Best, judge.Most())
+		require.Equal(t, c.Select.Most(math.MaxInt), judge.Most())
 
 		accepted := map[string]int{}
 		var mu sync.Mutex
@@ -93,7 +98,7 @@ func TestAcceptEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	turns := semaphore.NewWeighted(1)
-	judge := &Acceptor{most: 1, panel: &panel{turns: turns, scorers: []scorer{{turns: turns,
+	judge := &Acceptor{panel: &panel{turns: turns, scorers: []scorer{{turns: turns,
 		Reward: fake(func(ctx context.Context) stillhouse.Score {
 			cancel()
 			<-ctx.Done()

@@ -1,6 +1,10 @@
 package curate
 
-import "stillhouse/internal/options"
+import (
+	"slices"
+
+	"stillhouse/internal/options"
+)
 
 // Config is the config's block curate.
 type Config struct {
@@ -22,7 +26,57 @@ func (c *Config) Validate() error {
 	if err := c.score().Validate(); err != nil {
 		return err
 	}
-	return options.Under("select", c.Select.Validate())
+	if err := options.Under("select", c.Select.Validate()); err != nil {
+		return err
+	}
+	return options.Under("select", c.validateSelect())
+}
+
+// validateSelect is an error when the selection asks the rewards for what they cannot say.
+func (c *Config) validateSelect() error {
+	names := make([]string, len(c.Rewards))
+	for i, e := range c.Rewards {
+		if names[i] = e.Name; e.Name == "" {
+			names[i] = e.Kind
+		}
+	}
+	if r := c.Select.Right; r != "" && !slices.Contains(names, r) {
+		return options.Wrongf("right", "is %q, which no reward is named: %s", r, options.Nearest(r, names))
+	}
+	if most, known := c.most(); known && c.Select.MinReward != nil && *c.Select.MinReward > most {
+		return options.Wrongf("min_reward", "is %v, and no candidate can have more than %v by these rewards and their weights: nothing would be kept", *c.Select.MinReward, most)
+	}
+	return nil
+}
+
+// Bounded are the options of a reward whose scores are within bounds that are known beforehand.
+type Bounded interface {
+	RewardOptions
+	// Bounds are the least and the greatest score.
+	Bounds() (least, most float64)
+}
+
+// most is the greatest reward that a candidate can have, where that is known.
+func (c *Config) most() (sum float64, known bool) {
+	switch c.Combine {
+	case All, Any:
+		return 1, true
+	case Lexicographic: // a number that stands for an order
+		return 0, false
+	}
+	for _, e := range c.Rewards {
+		e.EnsureDefaults()
+		if *e.Weight == 0 {
+			continue
+		}
+		b, ok := e.Options.(Bounded)
+		if !ok {
+			return 0, false
+		}
+		least, most := b.Bounds()
+		sum += max(*e.Weight*least, *e.Weight*most)
+	}
+	return sum + 1e-9, true // which adding up may lose
 }
 
 // Stages are the two stages of curation, which follow each other.

@@ -39,6 +39,9 @@ func (o *LengthOptions) Validate() error {
 	return nil
 }
 
+// Bounds are 0 and 1.
+func (o *LengthOptions) Bounds() (least, most float64) { return 0, 1 }
+
 // New makes the reward.
 func (o *LengthOptions) New() (Reward, error) { return lengthReward(*o), nil }
 

@@ -22,6 +22,9 @@ func (o *MathOptions) EnsureDefaults() {}
 // Validate finds nothing: there are no options.
 func (o *MathOptions) Validate() error { return nil }
 
+// Bounds are 0 and 1.
+func (o *MathOptions) Bounds() (least, most float64) { return 0, 1 }
+
 // New makes the reward.
 func (o *MathOptions) New() (Reward, error) { return mathReward{}, nil }
 

@@ -31,6 +31,9 @@ func (o *RegexOptions) Validate() error {
 	return nil
 }
 
+// Bounds are 0 and 1.
+func (o *RegexOptions) Bounds() (least, most float64) { return 0, 1 }
+
 // New makes the reward.
 func (o *RegexOptions) New() (Reward, error) {
 	re, err := regexp.Compile(o.Pattern)

@@ -2,29 +2,40 @@ package curate
 
 import (
 	"context"
-	"fmt"
-	"math"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"stillhouse"
-	"stillhouse/internal/options"
 )
 
-// Select keeps the best candidates of each prompt as training rows.
+// Select keeps candidates of each prompt by a policy, as training rows or as preference pairs.
 //
-// In: ScoredSchema, the candidates of a prompt side by side. Out: SampleSchema, and after it the columns that it does
-// not know; a prompt's rows from best to worst (see [BestOrder]). A candidate is dropped because
+// In: ScoredSchema, the candidates of a prompt side by side. Out: SampleSchema, of pairs PairSchema, and after it the
+// columns that it does not know; a prompt's rows in the policy's order. A candidate is dropped because
 //
-//   - no_acceptable_candidate: no candidate of its prompt reaches the minimum;
-//   - below_minimum: it does not, though another one does;
+//   - out_of_band: the share of right candidates of its prompt is not in the band;
+//   - no_acceptable_candidate: no candidate of its prompt is what the policy keeps;
+//   - below_minimum: it does not reach the minimum, though another one does;
 //   - unscored: its reward is not a number (a reward timed out or failed), though another candidate is acceptable;
-//   - not_best: it is acceptable, but others are better.
+//   - not_best, not_shortest, not_drawn: it is acceptable, but others come first;
+//   - not_right, not_distinct: it is not right, or is right in the way of one that is kept;
+//   - not_majority: it does not answer as most do;
+//   - no_pair: its prompt makes no pair; not_paired: it is in none; rejected: it is the rejected side of the pair kept.
+//
+// So the books of pairs balance too: a pair is the chosen candidate's row, and the rejected one's is dropped.
 type Select struct {
-	Best      int      `yaml:"best" json:"best" doc:"How many candidates of a prompt are kept at most."`
-	MinReward *float64 `yaml:"min_reward" json:"min_reward" doc:"The lowest weighted reward that is kept; null keeps any. With math of weight 1 and rewards that can only add to it, 1 means that the answer is right."`
+	Policy              string    `yaml:"policy,omitempty" json:"policy,omitempty" doc:"best, threshold, right_distinct, shortest_right, majority, softmax or pairs; by default best. See docs/curate.md."`
+	Best                int       `yaml:"best,omitempty" json:"best,omitempty" doc:"How many candidates of a prompt are kept at most: by default 1, of right_distinct 4, of threshold all."`
+	MinReward           *float64  `yaml:"min_reward" json:"min_reward" doc:"The lowest weighted reward that is kept; null keeps any. With math of weight 1 and rewards that can only add to it, 1 means that the answer is right."`
+	Right               string    `yaml:"right,omitempty" json:"right,omitempty" doc:"The name of the reward whose verdict says what right means; by default the first."`
+	Band                []float64 `yaml:"band,omitempty,flow" json:"band,omitempty" doc:"The least and the greatest share of right candidates, such as [0.1, 0.9]: prompts outside are left out, those that are too hard or too easy."`
+	Similarity          float64   `yaml:"similarity,omitempty" json:"similarity,omitempty" default:"-" doc:"Of right_distinct: the Jaccard similarity of the sets of three words in a row from which two candidates are alike, above 0; without it only the same text is."`
+	Temperature         float64   `yaml:"temperature,omitempty" json:"temperature,omitempty" default:"-" doc:"Of softmax: a candidate's chance is proportional to exp(reward / temperature); by default 1."`
+	Seed                int64     `yaml:"seed,omitempty" json:"seed,omitempty" doc:"Of softmax: what is drawn follows from it and the prompt's id."`
+	Margin              float64   `yaml:"margin,omitempty" json:"margin,omitempty" doc:"Of pairs: by how much the rewards of a pair differ at least; they always differ."`
+	MaxLengthDifference *int      `yaml:"max_length_difference,omitempty" json:"max_length_difference,omitempty" doc:"Of pairs: by how many completion tokens a pair differs at most; without it by any."`
 }
 
 var _ stillhouse.Stage = (*Select)(nil)
@@ -32,114 +43,7 @@ var _ stillhouse.Stage = (*Select)(nil)
 // Name is curate.
 func (s *Select) Name() string { return "curate" }
 
-// EnsureDefaults sets best to 1.
-func (s *Select) EnsureDefaults() {
-	if s.Best == 0 {
-		s.Best = 1
-	}
-}
-
-// Validate is an Invalid error that names the option that is wrong.
-func (s *Select) Validate() error {
-	if s.Best < 0 {
-		return options.Wrongf("best", "is %d: it must be 1 or more", s.Best)
-	}
-	if m := s.MinReward; m != nil && (math.IsNaN(*m) || math.IsInf(*m, 0)) {
-		return options.Wrongf("min_reward", "is %v: it must be a finite number, or null to keep any", *m)
-	}
-	return nil
-}
-
-// A Choice is what became of the candidates of one prompt, by their place.
-type Choice struct {
-	Kept    []int // from best to worst
-	Dropped []Drop
-}
-
-// A Drop is candidates that were dropped for one reason.
-type Drop struct {
-	Rows           []int
-	Reason, Detail string
-}
-
-// Choose selects among the scored candidates of one prompt. It is a pure function of them.
-func (s *Select) Choose(rows []stillhouse.Scored) Choice {
-	if len(rows) == 0 {
-		return Choice{}
-	}
-	o := *s
-	o.EnsureDefaults()
-	floor := math.Inf(-1)
-	if o.MinReward != nil {
-		floor = *o.MinReward
-	}
-	rated := rate(rows)
-	c := Choice{Kept: BestOfK(rated, o.Best, floor)}
-	if len(c.Kept) == 0 {
-		all := make([]int, len(rows))
-		for i := range all {
-			all[i] = i
-		}
-		c.Dropped = []Drop{{all, "no_acceptable_candidate", o.none(rows, rated)}}
-		return c
-	}
-	var notBest, below, unscored []int
-	kept := map[int]bool{}
-	for _, i := range c.Kept {
-		kept[i] = true
-	}
-	for i, r := range rated {
-		switch {
-		case kept[i]:
-		case math.IsNaN(r.Reward):
-			unscored = append(unscored, i)
-		case r.Reward < floor:
-			below = append(below, i)
-		default:
-			notBest = append(notBest, i)
-		}
-	}
-	best := rows[c.Kept[0]]
-	for _, d := range []Drop{
-		{notBest, "not_best", fmt.Sprintf("kept %d of %d, the best is sample %d with reward %.6g in %d tokens", len(c.Kept), len(rows), best.Sample, best.Reward, best.CompletionTokens)},
-		{below, "below_minimum", fmt.Sprintf("reward is below min_reward %.6g", floor)},
-		{unscored, "unscored", "reward is not a number: a reward timed out or failed, see scores"},
-	} {
-		if len(d.Rows) > 0 {
-			c.Dropped = append(c.Dropped, d)
-		}
-	}
-	return c
-}
-
-// none says why no candidate of a prompt is acceptable: the best reward there was, and what its scores say.
-func (s *Select) none(rows []stillhouse.Scored, rated []Rated) string {
-	order := BestOrder(rated)
-	if len(order) == 0 {
-		return fmt.Sprintf("none of %d candidates has a reward that is a number: %s", len(rows), reasons(rows[0]))
-	}
-	best := rows[order[0]]
-	return fmt.Sprintf("the best of %d candidates, sample %d, has reward %.6g, below min_reward %.6g: %s", len(rows), best.Sample, best.Reward, *s.MinReward, reasons(best))
-}
-
-// reasons writes out the scores of a candidate.
-func reasons(row stillhouse.Scored) string {
-	parts := make([]string, len(row.Scores))
-	for i, x := range row.Scores {
-		parts[i] = fmt.Sprintf("%s %s (%s)", x.Name, x.Verdict, x.Evidence)
-	}
-	return strings.Join(parts, ", ")
-}
-
-func rate(rows []stillhouse.Scored) []Rated {
-	out := make([]Rated, len(rows))
-	for i, r := range rows {
-		out[i] = Rated{Sample: r.Sample, Tokens: r.CompletionTokens, Reward: r.Reward}
-	}
-	return out
-}
-
-// Schema is SampleSchema and the columns that scored rows don't have.
+// Schema is SampleSchema, or PairSchema, and the columns that scored rows don't have.
 func (s *Select) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -148,33 +52,62 @@ func (s *Select) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 		return nil, err
 	}
 	var fields []arrow.Field
-	for i, at := range sampleColumns(in) {
-		if at < 0 {
-			fields = append(fields, stillhouse.SampleSchema.Field(i))
-			continue
+	for _, c := range s.columns(in) {
+		f := c.Field
+		if c.at >= 0 { // as the files have it
+			f.Type, f.Nullable, f.Metadata = in.Field(c.at).Type, in.Field(c.at).Nullable, in.Field(c.at).Metadata
 		}
-		fields = append(fields, in.Field(at))
+		fields = append(fields, f)
 	}
 	meta := in.Metadata()
 	return arrow.NewSchema(fields, &meta), nil
 }
 
-// sampleColumns are the places in a scored schema of the columns that come out, in their order: first those of
-// SampleSchema, of which it may lack some that can be null (-1).
-func sampleColumns(in *arrow.Schema) (at []int) {
-	for _, f := range stillhouse.SampleSchema.Fields() {
-		place := -1
-		if there := in.FieldIndices(f.Name); len(there) > 0 {
-			place = there[0]
+// A column is one that comes out.
+type column struct {
+	arrow.Field
+	at       int  // the place of its values in the scored schema; -1 for one that can be null and is not there
+	rejected bool // they are those of a pair's rejected candidate
+}
+
+// columns are those that come out, in their order, and where in a scored schema they come from.
+func (s *Select) columns(in *arrow.Schema) (out []column) {
+	schema := stillhouse.SampleSchema
+	if s.policy() == PolicyPairs {
+		schema = stillhouse.PairSchema
+	}
+	for _, f := range schema.Fields() {
+		c := column{Field: f, at: -1}
+		source := f.Name
+		if schema == stillhouse.PairSchema {
+			source, c.rejected = sideOf(f.Name)
 		}
-		at = append(at, place)
+		if there := in.FieldIndices(source); len(there) > 0 {
+			c.at = there[0]
+		}
+		out = append(out, c)
 	}
 	for i, f := range in.Fields() {
-		if !stillhouse.ScoredSchema.HasField(f.Name) {
-			at = append(at, i)
+		if !stillhouse.ScoredSchema.HasField(f.Name) && !schema.HasField(f.Name) {
+			out = append(out, column{Field: f, at: i})
 		}
 	}
-	return at
+	return out
+}
+
+// sideOf is the column of a scored candidate that a column of a pair comes from, and whether it is the rejected one's.
+func sideOf(name string) (source string, rejected bool) {
+	for _, side := range []string{"chosen", "rejected"} {
+		switch {
+		case name == side:
+			return "completion", side == "rejected"
+		case name == "score_"+side:
+			return "reward", side == "rejected"
+		case strings.HasPrefix(name, side+"_"):
+			return strings.TrimPrefix(name, side+"_"), side == "rejected"
+		}
+	}
+	return name, false
 }
 
 // Process selects among the candidates of every prompt of a batch.
@@ -190,7 +123,7 @@ func (s *Select) Process(ctx context.Context, batch arrow.RecordBatch, out still
 	if err != nil {
 		return err
 	}
-	var kept []int
+	var kept, rejected []int
 	for from := 0; from < len(rows); {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -199,6 +132,9 @@ func (s *Select) Process(ctx context.Context, batch arrow.RecordBatch, out still
 		c := s.Choose(rows[from:to])
 		for _, i := range c.Kept {
 			kept = append(kept, from+i)
+		}
+		if c.Rejected >= 0 {
+			rejected = append(rejected, from+c.Rejected)
 		}
 		for _, d := range c.Dropped {
 			for i := range d.Rows {
@@ -213,22 +149,30 @@ func (s *Select) Process(ctx context.Context, batch arrow.RecordBatch, out still
 	if len(kept) == 0 {
 		return nil
 	}
-	chosen, err := stillhouse.Rows(out.Allocator(), batch, kept)
-	if err != nil {
-		return err
+	sides := make([]arrow.RecordBatch, 0, 2)
+	for _, rows := range [][]int{kept, rejected} {
+		side, err := stillhouse.Rows(out.Allocator(), batch, rows)
+		if err != nil {
+			return err
+		}
+		defer side.Release()
+		sides = append(sides, side)
 	}
-	defer chosen.Release()
 	var cols []arrow.Array
-	for i, at := range sampleColumns(batch.Schema()) {
-		if at < 0 {
-			none := array.MakeArrayOfNull(out.Allocator(), schema.Field(i).Type, int(chosen.NumRows()))
+	for i, c := range s.columns(batch.Schema()) {
+		if c.at < 0 {
+			none := array.MakeArrayOfNull(out.Allocator(), schema.Field(i).Type, len(kept))
 			defer none.Release()
 			cols = append(cols, none)
 			continue
 		}
-		cols = append(cols, chosen.Column(at))
+		side := sides[0]
+		if c.rejected {
+			side = sides[1]
+		}
+		cols = append(cols, side.Column(c.at))
 	}
-	return out.Emit(array.NewRecordBatch(schema, cols, chosen.NumRows()))
+	return out.Emit(array.NewRecordBatch(schema, cols, int64(len(kept))))
 }
 
 func drop(batch arrow.RecordBatch, d Drop, out stillhouse.Emitter) error {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -60,25 +61,30 @@ func TestSelectChoose(t *testing.T) {
 	c = (&Select{}).Choose(rows[9:])
 	require.Empty(t, c.Kept, "what is not a number is never chosen")
 	require.Contains(t, c.Dropped[0].Detail, "none of 1 candidates has a reward that is a number: math timeout")
-	require.Equal(t, Choice{}, s.Choose(nil))
+	require.Equal(t, Choice{Rejected: -1}, s.Choose(nil))
 	require.Equal(t, []int{1}, (&Select{}).Choose(rows[3:5]).Kept, "the zero value keeps the best one, with no minimum")
 }
 
 type goldenPrompt struct {
 	Prompt  string
 	Samples []struct {
-		Sample  int32
-		Tokens  int32 `json:"completion_tokens"`
-		Reward  *float64
-		Correct bool
+		Sample     int32
+		Completion string
+		Tokens     int32 `json:"completion_tokens"`
+		Reward     *float64
+		Answer     *string
+		Correct    bool
 	}
 }
 
 func (p goldenPrompt) rated() (out []Rated, correct int) {
 	for _, s := range p.Samples {
-		r := Rated{Sample: s.Sample, Tokens: s.Tokens, Reward: math.NaN()}
+		r := Rated{Sample: s.Sample, Tokens: s.Tokens, Reward: math.NaN(), Right: s.Correct, Path: PathOf("", s.Completion, false)}
 		if s.Reward != nil {
 			r.Reward = *s.Reward
+		}
+		if s.Answer != nil {
+			r.Answer = strings.TrimSpace(*s.Answer)
 		}
 		if s.Correct {
 			correct++
@@ -88,39 +94,60 @@ func (p goldenPrompt) rated() (out []Rated, correct int) {
 	return out, correct
 }
 
-func TestBestOfKParity(t *testing.T) {
-	type expected struct {
-		Prompt    string
-		Best1     []int32    `json:"best_1"`
-		Best2     []int32    `json:"best_2"`
-		Best4     []int32    `json:"best_4"`
-		Threshold []int32    `json:"threshold_0.5"`
-		PassAt    []*float64 `json:"pass_at"`
-	}
+// Every key of the table in testdata/parity/data/selection/README.md, for every prompt.
+func TestSelectionParity(t *testing.T) {
 	const dir = "../testdata/parity/data/selection/"
-	want := readLines[expected](t, dir+"bestofk_expected.jsonl")
+	want := readLines[map[string]json.RawMessage](t, dir+"bestofk_expected.jsonl")
 	prompts := readLines[goldenPrompt](t, dir+"bestofk.jsonl")
 	require.Len(t, prompts, len(want))
 	for i, p := range prompts {
 		rated, correct := p.rated()
-		w := want[i]
-		require.Equal(t, w.Prompt, p.Prompt)
-		none := math.Inf(-1)
-		for _, c := range []struct {
-			what string
-			want []int32
-			got  []int
-		}{
-			{"best_1", w.Best1, BestOfK(rated, 1, none)}, {"best_2", w.Best2, BestOfK(rated, 2, none)},
-			{"best_4", w.Best4, BestOfK(rated, 4, none)}, {"threshold", w.Threshold, BestOfK(rated, len(rated), 0.5)},
-		} {
-			got := []int32{}
-			for _, at := range c.got {
-				got = append(got, rated[at].Sample)
+		samples := func(at []int) []int32 {
+			out := []int32{}
+			for _, i := range at {
+				out = append(out, rated[i].Sample)
 			}
-			require.Equal(t, c.want, got, "%s of %s", c.what, p.Prompt)
+			return out
 		}
-		for k, pass := range w.PassAt {
+		picked := func(text string) []int32 { return samples(selecting(t, text).Pick(p.Prompt, rated).Kept) }
+		pair := func(margin float64, length int, policy string) any {
+			chosen, rejected, ok := Preference(rated, margin, length)
+			pick := selecting(t, policy).Pick(p.Prompt, rated)
+			if !ok {
+				require.Empty(t, pick.Kept)
+				return nil
+			}
+			require.Equal(t, Pick{Kept: []int{chosen}, Rejected: rejected}, pick)
+			return samples([]int{chosen, rejected})
+		}
+		got := map[string]any{
+			"prompt": p.Prompt,
+			"best_1": picked("{best: 1}"), "best_2": picked("{best: 2}"), "best_4": picked("{policy: best, best: 4}"),
+			"threshold_0.5":    picked("{policy: threshold, min_reward: 0.5}"),
+			"right_distinct_1": picked("{policy: right_distinct, best: 1}"), "right_distinct_2": picked("{policy: right_distinct, best: 2}"), "right_distinct_4": picked("{policy: right_distinct}"),
+			"shortest_right":    picked("{policy: shortest_right}"),
+			"pass_rate":         []int{correct, len(rated)},
+			"in_band_0.1_0.9":   InBand(rated, 0.1, 0.9),
+			"in_band_0.25_0.75": InBand(rated, 0.25, 0.75),
+			"majority":          nil,
+			"pairs": map[string]any{
+				"margin_0.0625_length_None": pair(0.0625, -1, "{policy: pairs, margin: 0.0625}"),
+				"margin_0.25_length_20":     pair(0.25, 20, "{policy: pairs, margin: 0.25, max_length_difference: 20}"),
+				"margin_0.5_length_10":      pair(0.5, 10, "{policy: pairs, margin: 0.5, max_length_difference: 10}"),
+				"margin_0.0_length_0":       pair(0, 0, "{policy: pairs, max_length_difference: 0}"),
+			},
+		}
+		if v := Majority(rated); v.Votes > 0 {
+			got["majority"] = map[string]any{"answer": v.Answer, "votes": v.Votes, "of": len(rated), "tied": v.Tied, "rows": samples(v.Rows), "best": picked("{policy: majority}")}
+		}
+		for key, value := range got {
+			text, err := json.Marshal(value)
+			require.NoError(t, err)
+			require.JSONEq(t, string(want[i][key]), string(text), "%s of %s", key, p.Prompt)
+		}
+		var pass []*float64
+		require.NoError(t, json.Unmarshal(want[i]["pass_at"], &pass))
+		for k, pass := range pass {
 			got := PassAtK(len(rated), correct, k+1)
 			if pass == nil {
 				require.True(t, math.IsNaN(got))
@@ -128,6 +155,7 @@ func TestBestOfKParity(t *testing.T) {
 				require.InDelta(t, *pass, got, 1e-9, "pass@%d of %s", k+1, p.Prompt)
 			}
 		}
+		require.Len(t, want[i], len(got)+1, "a key is not looked at")
 	}
 }
 

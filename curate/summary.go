@@ -13,10 +13,10 @@ type Summary struct {
 	KeptPrompts int     `json:"kept_prompts"` // prompts of which a candidate is kept
 	Kept        int     `json:"kept"`         // candidates kept
 	MeanReward  float64 `json:"mean_reward"`  // of the candidates that have a reward
-	KeptReward  float64 `json:"kept_reward"`  // mean of the candidates kept
+	KeptReward  float64 `json:"kept_reward"`  // mean of the candidates kept that have a reward
 	KeptTokens  float64 `json:"kept_tokens"`  // mean completion tokens of the candidates kept
 
-	// Judge is the reward that says what right means: the first of the config.
+	// Judge is the reward that says what right means: the one that curate.select.right names, or the first.
 	Judge string `json:"judge"`
 	// RightShare is the mean over prompts of the share of right candidates, which is pass@1.
 	RightShare float64 `json:"right_share"`
@@ -57,6 +57,7 @@ type Tally struct {
 	policy         Select
 	s              Summary
 	scored         int
+	keptScored     int
 	rewards, kept  float64
 	tokens, shares float64
 	pass           map[int]float64
@@ -93,8 +94,9 @@ func (t *Tally) prompt(rows []stillhouse.Scored) {
 			t.scored++
 			t.rewards += r.Reward
 		}
+		judge := t.policy.Judge(r.Scores)
 		for i, x := range r.Scores {
-			if i == 0 {
+			if i == judge {
 				t.s.Judge = x.Name
 				if x.Verdict == stillhouse.Right && n < len(judged) {
 					right++
@@ -120,7 +122,10 @@ func (t *Tally) prompt(rows []stillhouse.Scored) {
 	}
 	t.s.Kept += len(kept)
 	for _, i := range kept {
-		t.kept += rows[i].Reward
+		if !math.IsNaN(rows[i].Reward) {
+			t.kept += rows[i].Reward
+			t.keptScored++
+		}
 		t.tokens += float64(rows[i].CompletionTokens)
 	}
 }
@@ -134,7 +139,7 @@ func (t *Tally) Summary() Summary {
 		}
 		return sum / float64(n)
 	}
-	s.MeanReward, s.KeptReward, s.KeptTokens = mean(t.rewards, t.scored), mean(t.kept, s.Kept), mean(t.tokens, s.Kept)
+	s.MeanReward, s.KeptReward, s.KeptTokens = mean(t.rewards, t.scored), mean(t.kept, t.keptScored), mean(t.tokens, s.Kept)
 	s.RightShare = mean(t.shares, s.Prompts)
 	for _, p := range t.order {
 		s.Pairs = append(s.Pairs, *p)

@@ -60,13 +60,22 @@ func (f *Filter) Begin() error {
 	return nil
 }
 
-// Schema is what comes in: a row is kept as it is.
+// Schema is what comes in: a row is kept as it is. Preference pairs pass where there is no rule: the rules look at samples.
 func (f *Filter) Schema(in *arrow.Schema) (*arrow.Schema, error) {
 	if err := f.Validate(); err != nil {
 		return nil, err
 	}
+	if pairs(in) {
+		if len(f.Rules) > 0 {
+			return nil, stillhouse.Invalidf("the rows are preference pairs, and the rules look at samples: take the rules out, or select samples")
+		}
+		return in, stillhouse.RequireRows(in, stillhouse.PairSchema)
+	}
 	return in, stillhouse.RequireRows(in, stillhouse.SampleSchema)
 }
+
+// pairs says whether rows are preference pairs.
+func pairs(in *arrow.Schema) bool { return in.HasField("chosen") && in.HasField("rejected") }
 
 // Process applies the rules to the rows of a batch.
 func (f *Filter) Process(ctx context.Context, batch arrow.RecordBatch, out stillhouse.Emitter) error {
@@ -74,6 +83,13 @@ func (f *Filter) Process(ctx context.Context, batch arrow.RecordBatch, out still
 		if err := f.Begin(); err != nil {
 			return err
 		}
+	}
+	if len(f.Rules) == 0 && pairs(batch.Schema()) {
+		if batch.NumRows() == 0 {
+			return nil
+		}
+		batch.Retain()
+		return out.Emit(batch)
 	}
 	rows, err := stillhouse.Samples(batch)
 	if err != nil {

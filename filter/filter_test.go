@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
@@ -106,6 +107,32 @@ func TestFilterWithoutRules(t *testing.T) {
 	a, err := stillhouse.Run(context.Background(), in, &Filter{}, out, stillhouse.Options{Allocator: mem})
 	require.NoError(t, err)
 	require.EqualValues(t, 9, a.Kept)
+}
+
+// Preference pairs pass where there is no rule, and no rule looks at them.
+func TestFilterOfPairs(t *testing.T) {
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	b := array.NewRecordBuilder(mem, stillhouse.PairSchema)
+	defer b.Release()
+	const pair = `{"prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}],
+		"prompt_id": "p", "chosen_sample": 0, "rejected_sample": 1, "score_chosen": 1, "score_rejected": 0, "chosen_completion_tokens": 1, "rejected_completion_tokens": 1,
+		"chosen_finish_reason": "stop", "rejected_finish_reason": "stop", "chosen_model": "m", "rejected_model": "m", "chosen_request_key": "k", "rejected_request_key": "l"}`
+	require.NoError(t, b.UnmarshalJSON([]byte(pair)))
+	rows := b.NewRecordBatch()
+	defer rows.Release()
+	in := testkit.NewMemorySource(stillhouse.PairSchema, rows)
+	defer in.Release()
+	out := &testkit.MemorySink{}
+	defer out.Release()
+	a, err := stillhouse.Run(context.Background(), in, &Filter{}, out, stillhouse.Options{Allocator: mem})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, a.Kept)
+	require.True(t, array.RecordEqual(rows, out.Shards()[0].Kept))
+	var f Filter
+	require.NoError(t, yaml.Unmarshal([]byte("[exact]"), &f.Rules))
+	_, err = f.Schema(stillhouse.PairSchema)
+	require.ErrorContains(t, err, "the rows are preference pairs, and the rules look at samples")
 }
 
 func TestRulesConfig(t *testing.T) {

@@ -192,7 +192,10 @@ func (c *Config) Validate() error {
 	if err := options.Under("curate", c.Curate.Validate()); err != nil {
 		return err
 	}
-	if c.Distill.Samples.Adaptive() && c.Curate.Select.MinReward == nil {
+	if err := c.validateSelect(); err != nil {
+		return err
+	}
+	if c.Distill.Samples.Adaptive() && c.Curate.Select.MinReward == nil && c.Curate.Select.Policy != curate.PolicyShortestRight {
 		return options.Wrongf("distill.samples.enough", "is %d, and without curate.select.min_reward every answer is accepted: set the least reward that is good enough, or write samples: %d",
 			c.Distill.Samples.Enough, c.Distill.Samples.Max)
 	}
@@ -215,6 +218,27 @@ func (c *Config) Validate() error {
 		}
 		if c.Train == nil {
 			return options.Wrongf("eval", "has no student to ask: add train, or take eval out")
+		}
+	}
+	return nil
+}
+
+// validateSelect is an error when the selection cannot be made of the candidates there will be, or what comes after it
+// cannot take what it makes.
+func (c *Config) validateSelect() error {
+	adaptive := c.Distill.Samples.Adaptive() || c.Distill.Target.Accepted > 0
+	if err := options.Under("curate.select", c.Curate.Select.KeepsAny(c.Distill.Samples.Max, adaptive)); err != nil {
+		return err
+	}
+	if c.Curate.Select.Policy != curate.PolicyPairs {
+		return nil
+	}
+	for _, block := range []struct {
+		key   string
+		there bool
+	}{{"train", c.Train != nil}, {"filter", len(c.Filter) > 0}} {
+		if block.there {
+			return options.Wrongf(block.key, "takes rows of prompt and completion, and curate.select.policy pairs makes preference pairs, which are for `stillhouse export`: take %s out, or choose another policy", block.key)
 		}
 	}
 	return nil

@@ -78,7 +78,11 @@ func Export(ctx context.Context, run, dir string) (*Exported, error) {
 // card is the README of an exported dataset.
 func card(d *rundir.Dir, r *Report, e *Exported) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n%d rows that stillhouse kept of a run: `prompt` and `completion` are conversations, the other columns say where a row comes from.\n\n", filepath.Base(d.Path()), e.Rows)
+	what := "`prompt` and `completion` are conversations"
+	if r.pairs {
+		what = "preference pairs, whose `prompt`, `chosen` and `rejected` are conversations"
+	}
+	fmt.Fprintf(&b, "# %s\n\n%d rows that stillhouse kept of a run: %s, the other columns say where a row comes from.\n\n", filepath.Base(d.Path()), e.Rows, what)
 	b.WriteString("```python\nfrom datasets import load_dataset\nrows = load_dataset(\"parquet\", data_files=\"data/*.parquet\", split=\"train\")\n```\n\n## What became of every row\n\n")
 	b.WriteString("| step | rows in | kept | dropped | failed | why |\n|---|---|---|---|---|---|\n")
 	for _, step := range r.steps {

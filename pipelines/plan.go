@@ -51,7 +51,7 @@ func MakePlan(ctx context.Context, c *Config, o PlanOptions) (*Plan, error) {
 	p := &Plan{Run: c.Name, Prompts: n, Grown: grown, Skipped: count(read.Account.Dropped), Endpoint: c.Distill.Endpoint, Model: c.Distill.Model,
 		Samples: c.Distill.Samples.Max, Answers: n * c.Distill.Samples.Max}
 	p.Tokens, p.options, p.Distill = p.Answers*c.Distill.MaxTokens, c.Distill, forecast
-	if p.Training, err = c.planArms(ctx, n, min(c.Curate.Select.Best, p.Samples), o.Runs); err != nil {
+	if p.Training, err = c.planArms(ctx, n, c.Curate.Select.Most(p.Samples), o.Runs); err != nil {
 		return nil, err
 	}
 	if t := p.Training; t != nil {

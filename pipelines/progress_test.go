@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"stillhouse"
+	"stillhouse/curate"
 	"stillhouse/distill"
 	"stillhouse/internal/metrics"
 )
@@ -176,11 +177,11 @@ func TestBySamples(t *testing.T) {
 	add("c", 1)
 	add("d", 0, math.NaN(), 0.5)
 	want := []ByK{{Samples: 1, Prompts: 2, AcceptedPrompts: 2, Accepted: 2}, {Samples: 3, Prompts: 2, AcceptedPrompts: 1, Accepted: 2}}
-	if d := cmp.Diff(want, bySamples(rows, new(1.0))); d != "" {
+	if d := cmp.Diff(want, bySamples(rows, &curate.Select{MinReward: new(1.0)})); d != "" {
 		t.Error(d)
 	}
 	want[1].AcceptedPrompts, want[1].Accepted = 2, 5
-	if d := cmp.Diff(want, bySamples(rows, nil)); d != "" {
+	if d := cmp.Diff(want, bySamples(rows, &curate.Select{})); d != "" {
 		t.Error(d)
 	}
 }

@@ -23,6 +23,7 @@ import (
 // Report is what a run did, read from its directory alone.
 type Report struct {
 	Run       string           `json:"run"`
+	Derived   *Derived         `json:"derived,omitempty"`
 	Ledger    map[string]Books `json:"ledger"` // by step
 	Requests  *Asking          `json:"requests,omitempty"`
 	Selection *curate.Summary  `json:"selection,omitempty"`
@@ -31,6 +32,7 @@ type Report struct {
 
 	steps      []string
 	fair       int
+	pairs      bool
 	unbalanced error
 }
 
@@ -60,13 +62,16 @@ func ReadReport(ctx context.Context, dir string) (*Report, error) {
 
 func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
 	ledger, err := d.Check(ctx)
-	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err, fair: c.fair()}
+	r := &Report{Run: d.Path(), Ledger: map[string]Books{}, unbalanced: err, fair: c.fair(), pairs: c.Curate.Select.Policy == curate.PolicyPairs}
 	if err != nil && !errors.Is(err, stillhouse.ErrUnbalanced) {
 		return nil, err
 	}
 	for _, e := range ledger.Entries {
 		r.steps = append(r.steps, e.Step)
 		r.Ledger[e.Step] = Books{e.Account, e.Account.Balanced()}
+	}
+	if r.Derived, err = derived(d); err != nil {
+		return nil, err
 	}
 	scored, err := scoredRows(ctx, d, "scored")
 	if err != nil {
@@ -115,6 +120,9 @@ func (r *Report) WriteText(w io.Writer) error {
 			t.AppendRow(table.Row{step, b.In, b.Kept, count(b.Dropped), count(b.Failed), count(b.Unasked), reasons(b.Dropped, b.Failed, b.Unasked)})
 		}
 		t.Render()
+	}
+	if r.Derived != nil {
+		fmt.Fprintf(w, "\n%s\n", r.Derived.text())
 	}
 	if r.Requests != nil {
 		r.Requests.writeText(w)

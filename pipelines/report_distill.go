@@ -3,12 +3,12 @@ package pipelines
 import (
 	"fmt"
 	"io"
-	"math"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"stillhouse"
+	"stillhouse/curate"
 	"stillhouse/distill"
 	"stillhouse/internal/rundir"
 )
@@ -39,7 +39,7 @@ type ByK struct {
 	Samples         int `json:"samples"`
 	Prompts         int `json:"prompts"`
 	AcceptedPrompts int `json:"accepted_prompts"` // those with an accepted answer
-	Accepted        int `json:"accepted"`         // answers whose reward reaches curate.select.min_reward
+	Accepted        int `json:"accepted"`         // answers that the selection could keep, were there no others
 }
 
 // asking reads what a run asked for; nil where there is no account of it.
@@ -67,21 +67,17 @@ func asking(d *rundir.Dir, c *Config, ledger rundir.Ledger, scored []stillhouse.
 		a.Target = &Bound{Reached: account.Accepted >= int64(n), Left: account.Unasked[distill.TargetReached],
 			Text: fmt.Sprintf("%d of %d rows", account.Accepted, n)}
 	}
-	a.BySample = bySamples(scored, c.Curate.Select.MinReward)
+	a.BySample = bySamples(scored, &c.Curate.Select)
 	return a, nil
 }
 
 // bySamples groups the prompts, whose rows stand side by side, by how many answers they have.
-func bySamples(scored []stillhouse.Scored, least *float64) (out []ByK) {
-	floor := math.Inf(-1)
-	if least != nil {
-		floor = *least
-	}
+func bySamples(scored []stillhouse.Scored, s *curate.Select) (out []ByK) {
 	groups, most := map[int]*ByK{}, 0
 	for from := 0; from < len(scored); {
 		to, accepted := from, 0
 		for ; to < len(scored) && scored[to].ID == scored[from].ID; to++ {
-			if r := scored[to].Reward; !math.IsNaN(r) && r >= floor {
+			if s.Accepts(scored[to].Reward, scored[to].Scores) {
 				accepted++
 			}
 		}

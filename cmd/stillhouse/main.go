@@ -41,8 +41,9 @@ func main() {
 
 // afterwards says what became of a command's work when it was interrupted.
 var afterwards = map[string]string{
-	"run":   " What was done is kept: the same command goes on from there.",
-	"train": " The same command goes on from the last checkpoint; a student that was there before is as it was.",
+	"run":    " What was done is kept: the same command goes on from there.",
+	"curate": " What was done is kept: the same command goes on from there.",
+	"train":  " The same command goes on from the last checkpoint; a student that was there before is as it was.",
 }
 
 // execute runs one command line and returns its exit code.
@@ -167,7 +168,7 @@ func command(c *console) *cobra.Command {
 			return cmd.Help()
 		},
 	})
-	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), scoreCommand(c), trainCommand(c),
+	root.AddCommand(runCommand(c), validateCommand(c), planCommand(c), inspectCommand(c), reportCommand(c), scoreCommand(c), curateCommand(c), trainCommand(c),
 		askCommand(c), serveCommand(c), exportCommand(c), storeCommand(c), versionCommand(c))
 	for _, sub := range root.Commands() {
 		sub.Args = invalid(sub.Args)

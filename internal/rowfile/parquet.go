@@ -48,6 +48,32 @@ func Parquet(path string, mem memory.Allocator, do func(r *pqarrow.FileReader, m
 	})
 }
 
+// ParquetLeaves is as [Parquet], for a file of which do reads only the leaves (columns within columns, scores.list.element.name)
+// that want names: do gets their numbers, and nothing is read of the others.
+func ParquetLeaves(path string, mem memory.Allocator, want func(leaf string) bool, do func(r *pqarrow.FileReader, leaves []int) error) error {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return guard(path, func() error {
+		r, _, err := openParquet(f, mem)
+		if err != nil {
+			return err
+		}
+		leaves := []int{}
+		for i := range r.ParquetReader().MetaData().Schema.NumColumns() {
+			if want(r.ParquetReader().MetaData().Schema.Column(i).Path()) {
+				leaves = append(leaves, i)
+			}
+		}
+		if err := walk(r.ParquetReader(), leaves); err != nil {
+			return err
+		}
+		return do(r, leaves)
+	})
+}
+
 // guard makes errors and panics of do errors that name the file.
 func guard(path string, do func() error) (err error) {
 	defer func() {

@@ -109,7 +109,7 @@ func TestWrongConfig(t *testing.T) {
 		{"text for keys", "\n    best: 1", " best", `line 14: curate.select: wants keys and values, not "best"`},
 		{"a number in a reward", "weight: 1\n", "weight: heavy\n", `line 12: curate.rewards[0].math.weight: wants a number, not "heavy"`},
 		{"a number for a reward's keys", "- length: {max_tokens: 40, weight: 0.1}", "- length: 40", `line 13: curate.rewards[1].length: wants keys and values, not "40"`},
-		{"two rewards in one", "- length: {max_tokens: 40, weight: 0.1}", "- {length: {}, math: {}}", `line 13: curate.rewards[1]: wants one name, or one name with its options, such as length or {length: {}}, not keys and values`},
+		{"two rewards in one", "- length: {max_tokens: 40, weight: 0.1}", "- {length: {}, math: {}}", `line 13: curate.rewards[1]: wants one name, or one name with its options, such as choice or {choice: {}}, not keys and values`},
 		{"a list of lists of filters", "- truncated", "- [truncated]", `line 17: filter[0]: wants one name, or one name with its options, such as exact or {exact: {}}, not a list`},
 		{"a number in a filter", "threshold: 0.8", "words: few", `line 18: filter[1].minhash.words: wants a whole number, not "few"`},
 

@@ -29,6 +29,8 @@ type Score struct {
 	mu    sync.Mutex
 	panel *panel // since the first batch
 	cache Cache
+
+	openAsker OpenAsker
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -168,6 +170,7 @@ func (s *Score) open() (*panel, error) {
 	}
 	p.combine = s.Combine
 	p.use(s.cache)
+	p.askThrough(s.openAsker)
 	s.panel = p
 	return p, nil
 }

@@ -339,7 +339,7 @@ func TestJudgeOptions(t *testing.T) {
 		`{}`:                                     "judge.endpoint: is missing",
 		`{"endpoint": "embedded"}`:               "judge.endpoint: is embedded",
 		`{"endpoint": "ftp://x"}`:                "judge.endpoint: is not an http",
-		`{"endpoint": "http://u:hunter2@x"}`:      "judge.endpoint: holds a user name",
+		`{"endpoint": "http://u:hunter2@x"}`:     "judge.endpoint: holds a user name",
 		`{"endpoint": "http://x"}`:               "judge.model: is missing",
 		`{"endpoint": "http://x", "model": "m"}`: "judge.rubric: is missing",
 		`{"endpoint": "http://x", "model": "m", "rubric": "helpfulnes"}`:                                                      `judge.rubric: is "helpfulnes"`,

@@ -26,6 +26,7 @@ type exampleFile struct {
 type example struct {
 	Reward  RewardEntry
 	Before  []RewardEntry // rewards that stand before it in the config
+	Judge   []string      // what a scripted model answers, by turns
 	Needs   string        // a program without which it cannot run
 	Prompt  string
 	Tools   string
@@ -97,6 +98,7 @@ func TestExamples(t *testing.T) {
 				p, err := newPanel(append(e.Before, e.Reward))
 				require.NoError(t, err)
 				defer func() { require.NoError(t, p.Close()) }()
+				p.askThrough((&script{says: e.Judge}).open)
 				scores, err := p.ask(context.Background(), e.candidates())
 				require.NoError(t, err)
 				got := scores[0][len(e.Before)]

@@ -80,6 +80,7 @@ var rewards = options.Kinds[RewardOptions]{Thing: "a reward", New: map[string]fu
 	"ifeval":       func() RewardOptions { return &IFEvalOptions{} },
 	"json":         func() RewardOptions { return &JSONOptions{} },
 	"json_field":   func() RewardOptions { return &JSONFieldOptions{} },
+	"judge":        func() RewardOptions { return &JudgeOptions{} },
 	"length":       func() RewardOptions { return &LengthOptions{} },
 	"likelihood":   func() RewardOptions { return &LikelihoodOptions{} },
 	"majority":     func() RewardOptions { return &MajorityOptions{} },
@@ -104,7 +105,7 @@ func Kinds() map[string]any {
 type Shared struct {
 	Name    string   `yaml:"name,omitempty" json:"name,omitempty" doc:"What its scores are called; by default the reward's kind. Two rewards of one kind need two names."`
 	Weight  *float64 `yaml:"weight" json:"weight" doc:"What its score is multiplied by before the scores are added up; 0 scores without counting."`
-	Timeout float64  `yaml:"timeout" json:"timeout" doc:"Seconds that it may think about one candidate, not counting the wait for its turn."`
+	Timeout float64  `yaml:"timeout" json:"timeout" doc:"Seconds that it may think about one candidate, not counting the wait for its turn; judge has 300 unless it is said."`
 	Cache   *bool    `yaml:"cache,omitempty" json:"cache,omitempty" doc:"Whether its scores are kept in the response store and found there by later runs. By default those of rewards are that wait for programs or endpoints; not those of rewards as quick as math."`
 }
 
@@ -115,6 +116,9 @@ type RewardEntry struct {
 	Options RewardOptions // the zero options of Kind when nil
 }
 
+// patient are the options of a reward that needs other than 5 seconds.
+type patient interface{ patience() (seconds float64) }
+
 // EnsureDefaults fills in what is not said: weight 1, timeout 5 s, the name of the kind.
 func (e *RewardEntry) EnsureDefaults() {
 	if e.Name == "" {
@@ -124,11 +128,14 @@ func (e *RewardEntry) EnsureDefaults() {
 		one := 1.0
 		e.Weight = &one
 	}
-	if e.Timeout == 0 {
-		e.Timeout = 5
-	}
 	if e.Options == nil {
 		e.Options, _ = rewards.Zero(e.Kind)
+	}
+	if e.Timeout == 0 {
+		e.Timeout = 5
+		if p, ok := e.Options.(patient); ok {
+			e.Timeout = p.patience()
+		}
 	}
 	if e.Options != nil {
 		e.Options.EnsureDefaults()

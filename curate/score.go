@@ -29,6 +29,8 @@ type Score struct {
 	mu    sync.Mutex
 	panel *panel // since the first batch
 	cache Cache
+
+	openAsker OpenAsker
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -79,15 +81,10 @@ type follows interface{ ValidateAfter(names []string) error }
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {
 	for _, e := range s.Rewards {
-		one, err := newPanel([]RewardEntry{e})
-		if err != nil {
-			continue
-		}
-		r := one.scorers[0]
-		if c, ok := r.Reward.(Comparer); ok && c.NeedsReference() {
+		r, err := e.scorer() // which nothing is started for
+		if c, ok := r.Reward.(Comparer); err == nil && ok && c.NeedsReference() {
 			names = append(names, r.name)
 		}
-		_ = one.Close() // which has asked nothing
 	}
 	return names
 }
@@ -168,6 +165,7 @@ func (s *Score) open() (*panel, error) {
 	}
 	p.combine = s.Combine
 	p.use(s.cache)
+	p.askThrough(s.openAsker)
 	s.panel = p
 	return p, nil
 }

@@ -2,6 +2,7 @@ package distill
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 
@@ -20,7 +21,8 @@ type Question struct {
 	TopP           *float64
 	MaxTokens      int
 	Stop           []string
-	ExtraBody      map[string]any // in place of the stage's; nil leaves those to a chat
+	ExtraBody      map[string]any  // in place of the stage's; nil leaves those to a chat
+	Schema         json.RawMessage // of the answer, which is JSON then; nil for text
 }
 
 // An Item is one sample's answer to a question.
@@ -75,6 +77,12 @@ func (o Options) question(question Question) (*query, error) {
 	}
 	o.System, o.Temperature, o.TopP, o.MaxTokens, o.Stop, o.Samples = "", &question.Temperature, question.TopP, question.MaxTokens, question.Stop, Exactly(1)
 	o.AnswerOptions = AnswerOptions{Stream: o.Stream, StreamUsage: o.StreamUsage, ReasoningEffort: o.ReasoningEffort, ReasoningTags: o.ReasoningTags} // the rest is for answers
+	if question.Schema != nil {
+		o.ResponseFormat = &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: question.Schema}}
+		if err := o.ResponseFormat.validate(); err != nil {
+			return nil, err
+		}
+	}
 	if *o.Seed >= 0 {
 		o.Seed = &question.Seed
 	}

@@ -51,6 +51,9 @@ func (c *Config) checkCandidates(ctx context.Context) (s candidates.Summary, err
 	if _, err := stillhouse.Check(stillhouse.CandidateSchema, score, choose, &filter.Filter{Rules: c.Filter}); err != nil {
 		return s, err
 	}
+	if err := c.checkRewards(score); err != nil {
+		return s, err
+	}
 	if s, err = candidates.Scan(ctx, *c.Candidates, nil); err != nil {
 		return s, err
 	}

@@ -55,6 +55,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 	}
 	stage.Expect(rows)
 	if judge != nil {
+		judge.AskThrough(askThrough(o.Store))
 		stage.Join(judge)
 	}
 	stage.Remember(book)

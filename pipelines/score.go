@@ -73,6 +73,7 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	score.Use(cache)
+	score.AskThrough(askThrough(o.Store))
 	if len(score.NeedsReference()) > 0 {
 		if err := s.countReferences(ctx); err != nil {
 			return err

@@ -32,6 +32,7 @@ func (r *run) scoring(ctx context.Context, from string, score *curate.Score, to,
 		return err
 	}
 	score.Use(cache)
+	score.AskThrough(askThrough(r.config.Distill.Store))
 	return errors.Join(r.next(ctx, from, score, to, name), score.Close(), end())
 }
 

@@ -131,7 +131,11 @@ func (w *WhatIf) WriteText(out io.Writer) error {
 	tab.AppendHeader(head)
 	for _, t := range w.Tries {
 		l := t.Lengths
-		row := table.Row{t.Select, t.KeptPrompts, t.Rows, fmt.Sprintf("%.4f", t.MeanReward), percent(t.Right), t.CompletionTokens, fmt.Sprintf("%d / %d / %d / %d", l.P10, l.P50, l.P90, l.Max)}
+		tokens, lengths := fmt.Sprint(t.CompletionTokens), fmt.Sprintf("%d / %d / %d / %d", l.P10, l.P50, l.P90, l.Max)
+		if t.Rows > 0 && l.Max == 0 { // of files that count none
+			tokens, lengths = "unknown", "unknown"
+		}
+		row := table.Row{t.Select, t.KeptPrompts, t.Rows, fmt.Sprintf("%.4f", t.MeanReward), percent(t.Right), tokens, lengths}
 		for _, k := range slices.Sorted(maps.Keys(ks)) {
 			if p, ok := t.PassAt[k]; ok {
 				row = append(row, percent(p))

@@ -61,7 +61,8 @@ func judgedConfig(t *testing.T, dir, url, samples, more string) *Config {
 // A judge is asked while the teacher is, where that decides how many samples there are, and nothing is asked twice: not when
 // the rows are scored later, not by another run, and not when the scores that are kept are lost.
 func TestJudgedRun(t *testing.T) {
-	dir := t.TempDir()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", elsewhere)
 	model := testkit.StartTeacher(t, &testkit.Teacher{Answer: judged, MaxChoices: 1})
 	c := judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 1}", ", api_key_env: STILLHOUSE_TEST_JUDGE_KEY")
 	_, said, err := runIn(t, c, dir, "")
@@ -82,6 +83,11 @@ func TestJudgedRun(t *testing.T) {
 			assert.Equal(t, "Bearer sk-planted-judge", call.Header.Get("Authorization"))
 		}
 	}
+
+	assert.Contains(t, said, fmt.Sprintf("judge    %d requests to judge, 0 answers from the response store\n", scored))
+	others, err := os.ReadDir(elsewhere)
+	require.NoError(t, err)
+	assert.Empty(t, others, "the judge's answers are in the run's store")
 
 	all := model.Requests()
 	_, said, err = runIn(t, c, dir, "curate")
@@ -163,7 +169,7 @@ func scoreByJudge(t *testing.T, model *testkit.Teacher, store, options string, c
 func TestHostileJudge(t *testing.T) {
 	t.Setenv("STILLHOUSE_TEST_JUDGE_KEY", "sk-planted-judge")
 	answers := map[string]string{"long": strings.Repeat("Score: 7\n", 1_200_000), "garbage": "\x00\xff{{{[[[\"", "nothing": "I like it.", "out of range": "Score: 1000000",
-		"several": "Score: 1\nScore: 10", "fine": "Fine.\nScore: 10", "thinks": "<think>Score: 3? No.</think>Good.\nScore: 10"}
+		"several": "Score: 1\nScore: 10", "fine": "Fine.\nScore: 10", "thinks": "<think>\nScore: 3\nNo.\n</think>\nGood.\nScore: 10"}
 	verdicts := map[string]string{"fine": stillhouse.Right, "thinks": stillhouse.Right, "refused": stillhouse.Errored}
 	names := []string{"long", "garbage", "nothing", "fine", "out of range", "several", "refused", "thinks", "cut"}
 	name := func(c testkit.Call) string {

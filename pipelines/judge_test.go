@@ -259,7 +259,7 @@ func TestJudgeRequests(t *testing.T) {
 	}
 }
 
-// A plan asks no judge, though it asks the store who would be accepted.
+// A plan asks no judge, neither for scores that could be kept nor for those that are not.
 func TestPlanAsksNoJudge(t *testing.T) {
 	for _, more := range []string{"", ", cache: false"} {
 		dir := t.TempDir()
@@ -268,7 +268,7 @@ func TestPlanAsksNoJudge(t *testing.T) {
 		_, said, err := runIn(t, c, dir, "")
 		require.NoError(t, err, said)
 		n := model.Requests()
-		plan, err := MakePlan(context.Background(), judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 2}", more), PlanOptions{Runs: t.TempDir()})
+		plan, err := MakePlan(context.Background(), judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 2}", ", temperature: 1"+more), PlanOptions{Runs: t.TempDir()})
 		require.NoError(t, err)
 		assert.Equal(t, 12, int(plan.Prompts))
 		assert.Equal(t, n, model.Requests(), more)
@@ -288,5 +288,28 @@ func TestMissingSandboxIsInvalid(t *testing.T) {
 		err = c.Check(context.Background())
 		require.ErrorContains(t, err, `reward "code": there is no bwrap`, text)
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+	}
+}
+
+// An endpoint that fails is an error, one that says nothing in time a timeout: neither has a score.
+func TestJudgeThatDoesNotAnswer(t *testing.T) {
+	hold := make(chan struct{})
+	model := testkit.StartTeacher(t, &testkit.Teacher{Answer: judged, Fault: func(c testkit.Call) *testkit.Fault {
+		if strings.Contains(c.Prompt(), "silent") {
+			return &testkit.Fault{Hold: hold, Status: 500}
+		}
+		return &testkit.Fault{Status: 500, Body: `{"error": {"message": "overheated"}}`}
+	}})
+	t.Cleanup(func() { close(hold) })
+	store := filepath.Join(t.TempDir(), "store.db")
+	for text, tc := range map[string]struct{ options, verdict, evidence string }{
+		"silent": {`, "timeout": 0.05`, stillhouse.Timeout, "no verdict after 50ms"},
+		"broken": {`, "max_retries": 0`, stillhouse.Errored, "overheated"},
+	} {
+		scores, _ := scoreByJudge(t, model, store, tc.options, text)
+		require.Len(t, scores, 1)
+		assert.Equal(t, tc.verdict, scores[0].Verdict, scores[0].Evidence)
+		assert.Contains(t, scores[0].Evidence, tc.evidence)
+		assert.Nil(t, scores[0].Score)
 	}
 }

@@ -34,7 +34,7 @@ type Select struct {
 	Similarity          float64   `yaml:"similarity,omitempty" json:"similarity,omitempty" default:"-" doc:"Of right_distinct: the Jaccard similarity of the sets of three words in a row from which two candidates are alike, above 0; without it only the same text is."`
 	Temperature         float64   `yaml:"temperature,omitempty" json:"temperature,omitempty" default:"-" doc:"Of softmax: a candidate's chance is proportional to exp(reward / temperature); by default 1."`
 	Seed                int64     `yaml:"seed,omitempty" json:"seed,omitempty" doc:"Of softmax: what is drawn follows from it and the prompt's id."`
-	Margin              float64   `yaml:"margin,omitempty" json:"margin,omitempty" doc:"Of pairs: by how much the rewards of a pair differ at least; they always differ."`
+	Margin              float64   `yaml:"margin,omitempty" json:"margin,omitempty" default:"-" doc:"Of pairs: by how much the rewards of a pair differ at least; they always differ."`
 	MaxLengthDifference *int      `yaml:"max_length_difference,omitempty" json:"max_length_difference,omitempty" doc:"Of pairs: by how many completion tokens a pair differs at most; without it by any."`
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stillhouse"
+	"stillhouse/curate"
 	"stillhouse/curate/candidates"
 	"stillhouse/distill/prompts"
 	"stillhouse/internal/rowfile"
@@ -140,6 +142,19 @@ func TestCurationAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, said, "candidates.path: candidates of a run (600 prompts, 1714 candidates)")
 	assert.EqualValues(t, 600, r.Ledger["filter"].Kept)
+
+	// Another selection of them is a run that goes on, though nobody knows from the config how many a prompt has.
+	for _, policy := range []string{curate.PolicyMajority, curate.PolicyPairs} {
+		made, err := Derive(t.Context(), filepath.Join(dir, "second"), curate.Select{Policy: policy, Best: 1}, DeriveOptions{UI: UI{Out: io.Discard}})
+		require.NoError(t, err)
+		require.NoError(t, made.Balanced())
+		assert.Greater(t, made.Ledger["curate"].Kept, int64(0))
+		c, err := Load(filepath.Join(dir, "second-"+policy, "config.yaml"))
+		require.NoError(t, err)
+		again, _, err := runIn(t, c, dir, "")
+		require.NoError(t, err)
+		assert.Equal(t, made.Ledger, again.Ledger)
+	}
 }
 
 // A plan of a run that begins with candidates, and the arms that are trained of it.

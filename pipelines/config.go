@@ -226,9 +226,11 @@ func (c *Config) Validate() error {
 // validateSelect is an error when the selection cannot be made of the candidates there will be, or what comes after it
 // cannot take what it makes.
 func (c *Config) validateSelect() error {
-	adaptive := c.Distill.Samples.Adaptive() || c.Distill.Target.Accepted > 0
-	if err := options.Under("curate.select", c.Curate.Select.KeepsAny(c.Distill.Samples.Max, adaptive)); err != nil {
-		return err
+	if c.Candidates == nil { // of those of a file nobody knows yet how many a prompt has
+		adaptive := c.Distill.Samples.Adaptive() || c.Distill.Target.Accepted > 0
+		if err := options.Under("curate.select", c.Curate.Select.KeepsAny(c.Distill.Samples.Max, adaptive)); err != nil {
+			return err
+		}
 	}
 	if c.Curate.Select.Policy != curate.PolicyPairs {
 		return nil

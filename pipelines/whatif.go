@@ -127,7 +127,7 @@ func Grid(c *Config) []curate.Select {
 	var out []curate.Select
 	var texts []string
 	for _, s := range all {
-		if c.checkSelect(&s) != nil || s.Best > c.Distill.Samples.Max && s.Policy == "" {
+		if c.checkSelect(&s) != nil || c.Candidates == nil && s.Best > c.Distill.Samples.Max && s.Policy == "" {
 			continue
 		}
 		if text, err := selectText(s); err == nil && !slices.Contains(texts, text) {

@@ -59,7 +59,7 @@ func TestReadRowsRefuses(t *testing.T) {
 		{"none.jsonl", "", "none.jsonl is empty"},
 		{"blank.jsonl", "\n \n", "has no rows"},
 		{"broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"\n", "broken.jsonl line 2: the line is not a JSON object: it breaks off: mend the row"},
-		{"list.jsonl", "[1]\n", "list.jsonl line 1: the line is not a JSON object: it is a JSON array"},
+		{"list.jsonl", "[1]\n", "list.jsonl item 1: the item is not a JSON object: it is a JSON number"},
 		{"bytes.jsonl", "{\"text\": \"a\xff\"}", "bytes.jsonl line 1: the line is not valid UTF-8"},
 		{"other.jsonl", `{"question": "a", "answer": "b"}`, "messages, prompt and completion, or text must be there; the columns that are there are answer, question"},
 		{"half.jsonl", `{"prompt": "a"}`, "half.jsonl line 1: there is nothing to train on"},

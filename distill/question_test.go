@@ -41,13 +41,25 @@ func TestQuestions(t *testing.T) {
 	assert.Equal(t, map[string]any{"model": "m", "messages": body["messages"], "temperature": 0.5, "n": 6.0, "seed": body["seed"], "max_tokens": 20.0, "top_k": 5.0}, body)
 	assert.Len(t, body["messages"], 1, "the run's system prompt is for its own prompts")
 
+	// With a schema it is another question.
+	schema := chat
+	schema.Samples, schema.Schema = 1, json.RawMessage(`{"type": "object", "properties": {"b": {}, "a": {}}}`)
+	formatted := ask(schema)
+	assert.NotEqual(t, six[0].Key, formatted[0].Key)
+	assert.JSONEq(t, `{"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": {"type": "object", "properties": {"b": {}, "a": {}}}}}`,
+		string(teacher.Calls()[1].Fields["response_format"]))
+	schema.Schema = json.RawMessage(`{"type": "objekt"}`)
+	_, err := d.Ask(ctx, schema)
+	require.ErrorContains(t, err, "is not a JSON schema")
+	require.Equal(t, 2, teacher.Requests())
+
 	// The samples of a question are numbered through: those from the third on are the same in a question of their own.
 	chat.First, chat.Samples = 2, 6
 	more := ask(chat)
 	assert.Equal(t, texts(six)[2:], texts(more)[:4])
 	assert.Equal(t, six[2].Key, more[0].Key)
-	assert.Equal(t, 2, teacher.Requests())
-	assert.Equal(t, 2, teacher.Calls()[1].N, "those that are not there")
+	assert.Equal(t, 3, teacher.Requests())
+	assert.Equal(t, 2, teacher.Calls()[2].N, "those that are not there")
 	assert.Zero(t, teacher.Resent())
 	alone := newStage(t, testkit.StartTeacher(t, &testkit.Teacher{MaxChoices: 1}))
 	items, err := alone.Ask(ctx, chat)

@@ -15,16 +15,31 @@ import (
 // again, and the endpoint is asked as fast as it takes it.
 type asker struct{ stage *distill.Distill }
 
-// askThrough is the way to models, with the response store at path.
-func askThrough(store string) curate.OpenAsker {
-	return func(o curate.AskerOptions) curate.Asker {
-		d := distill.Options{Endpoint: o.Endpoint, Model: o.Model, APIKeyEnv: &o.APIKeyEnv, Concurrency: o.Concurrency, MaxRetries: &o.MaxRetries,
-			Store: store, Samples: distill.Exactly(1), Budget: distill.Budget{Requests: o.MaxRequests}}
-		d.ReasoningTags = []string{"<think>", "</think>"}
-		if !o.Seeds {
-			d.Seed = new(int64(-1))
+// askers are the models that the rewards of a step ask, with the response store at path.
+type askers struct {
+	store  string
+	opened []asker
+}
+
+// open is the [curate.OpenAsker].
+func (a *askers) open(o curate.AskerOptions) curate.Asker {
+	d := distill.Options{Endpoint: o.Endpoint, Model: o.Model, APIKeyEnv: &o.APIKeyEnv, Concurrency: o.Concurrency, MaxRetries: &o.MaxRetries,
+		Store: a.store, Samples: distill.Exactly(1), Budget: distill.Budget{Requests: o.MaxRequests}}
+	d.ReasoningTags = []string{"<think>", "</think>"}
+	if !o.Seeds {
+		d.Seed = new(int64(-1))
+	}
+	one := asker{&distill.Distill{Options: d}}
+	a.opened = append(a.opened, one)
+	return one
+}
+
+// tell says what was asked. It is called before the rewards are closed.
+func (a *askers) tell(ui UI) {
+	for _, one := range a.opened {
+		if n := one.stage.Requests(); n.Requests+n.FromStore > 0 {
+			ui.say("%-8s %d requests to %s, %d answers from the response store", "judge", n.Requests, one.stage.Model, n.FromStore)
 		}
-		return asker{&distill.Distill{Options: d}}
 	}
 }
 

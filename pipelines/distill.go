@@ -54,8 +54,9 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return err
 	}
 	stage.Expect(rows)
+	models := &askers{store: o.Store}
 	if judge != nil {
-		judge.AskThrough(askThrough(o.Store))
+		judge.AskThrough(models.open)
 		stage.Join(judge)
 	}
 	stage.Remember(book)
@@ -95,6 +96,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return failed(ctx, err)
 	}
 	r.ui.spent(stage.Status(), o)
+	models.tell(r.ui)
 	return nil
 }
 

@@ -61,7 +61,8 @@ func judgedConfig(t *testing.T, dir, url, samples, more string) *Config {
 // A judge is asked while the teacher is, where that decides how many samples there are, and nothing is asked twice: not when
 // the rows are scored later, not by another run, and not when the scores that are kept are lost.
 func TestJudgedRun(t *testing.T) {
-	dir := t.TempDir()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", elsewhere)
 	model := testkit.StartTeacher(t, &testkit.Teacher{Answer: judged, MaxChoices: 1})
 	c := judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 1}", ", api_key_env: STILLHOUSE_TEST_JUDGE_KEY")
 	_, said, err := runIn(t, c, dir, "")
@@ -82,6 +83,11 @@ func TestJudgedRun(t *testing.T) {
 			assert.Equal(t, "Bearer sk-planted-judge", call.Header.Get("Authorization"))
 		}
 	}
+
+	assert.Contains(t, said, fmt.Sprintf("judge    %d requests to judge, 0 answers from the response store\n", scored))
+	others, err := os.ReadDir(elsewhere)
+	require.NoError(t, err)
+	assert.Empty(t, others, "the judge's answers are in the run's store")
 
 	all := model.Requests()
 	_, said, err = runIn(t, c, dir, "curate")
@@ -163,7 +169,7 @@ func scoreByJudge(t *testing.T, model *testkit.Teacher, store, options string, c
 func TestHostileJudge(t *testing.T) {
 	t.Setenv("STILLHOUSE_TEST_JUDGE_KEY", "sk-planted-judge")
 	answers := map[string]string{"long": strings.Repeat("Score: 7\n", 1_200_000), "garbage": "\x00\xff{{{[[[\"", "nothing": "I like it.", "out of range": "Score: 1000000",
-		"several": "Score: 1\nScore: 10", "fine": "Fine.\nScore: 10", "thinks": "<think>Score: 3? No.</think>Good.\nScore: 10"}
+		"several": "Score: 1\nScore: 10", "fine": "Fine.\nScore: 10", "thinks": "<think>\nScore: 3\nNo.\n</think>\nGood.\nScore: 10"}
 	verdicts := map[string]string{"fine": stillhouse.Right, "thinks": stillhouse.Right, "refused": stillhouse.Errored}
 	names := []string{"long", "garbage", "nothing", "fine", "out of range", "several", "refused", "thinks", "cut"}
 	name := func(c testkit.Call) string {
@@ -253,7 +259,7 @@ func TestJudgeRequests(t *testing.T) {
 	}
 }
 
-// A plan asks no judge, though it asks the store who would be accepted.
+// A plan asks no judge, neither for scores that could be kept nor for those that are not.
 func TestPlanAsksNoJudge(t *testing.T) {
 	for _, more := range []string{"", ", cache: false"} {
 		dir := t.TempDir()
@@ -262,7 +268,7 @@ func TestPlanAsksNoJudge(t *testing.T) {
 		_, said, err := runIn(t, c, dir, "")
 		require.NoError(t, err, said)
 		n := model.Requests()
-		plan, err := MakePlan(context.Background(), judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 2}", more), PlanOptions{Runs: t.TempDir()})
+		plan, err := MakePlan(context.Background(), judgedConfig(t, dir, model.URL(), "{min: 1, max: 6, enough: 2}", ", temperature: 1"+more), PlanOptions{Runs: t.TempDir()})
 		require.NoError(t, err)
 		assert.Equal(t, 12, int(plan.Prompts))
 		assert.Equal(t, n, model.Requests(), more)
@@ -282,5 +288,28 @@ func TestMissingSandboxIsInvalid(t *testing.T) {
 		err = c.Check(context.Background())
 		require.ErrorContains(t, err, `reward "code": there is no bwrap`, text)
 		assert.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err))
+	}
+}
+
+// An endpoint that fails is an error, one that says nothing in time a timeout: neither has a score.
+func TestJudgeThatDoesNotAnswer(t *testing.T) {
+	hold := make(chan struct{})
+	model := testkit.StartTeacher(t, &testkit.Teacher{Answer: judged, Fault: func(c testkit.Call) *testkit.Fault {
+		if strings.Contains(c.Prompt(), "silent") {
+			return &testkit.Fault{Hold: hold, Status: 500}
+		}
+		return &testkit.Fault{Status: 500, Body: `{"error": {"message": "overheated"}}`}
+	}})
+	t.Cleanup(func() { close(hold) })
+	store := filepath.Join(t.TempDir(), "store.db")
+	for text, tc := range map[string]struct{ options, verdict, evidence string }{
+		"silent": {`, "timeout": 0.05`, stillhouse.Timeout, "no verdict after 50ms"},
+		"broken": {`, "max_retries": 0`, stillhouse.Errored, "overheated"},
+	} {
+		scores, _ := scoreByJudge(t, model, store, tc.options, text)
+		require.Len(t, scores, 1)
+		assert.Equal(t, tc.verdict, scores[0].Verdict, scores[0].Evidence)
+		assert.Contains(t, scores[0].Evidence, tc.evidence)
+		assert.Nil(t, scores[0].Score)
 	}
 }

@@ -73,7 +73,8 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	score.Use(cache)
-	score.AskThrough(askThrough(o.Store))
+	models := &askers{store: o.Store}
+	score.AskThrough(models.open)
 	if len(score.NeedsReference()) > 0 {
 		if err := s.countReferences(ctx); err != nil {
 			return err
@@ -86,6 +87,7 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 		return err
 	}
 	s.sum()
+	models.tell(o.UI)
 	if s.bad > 0 {
 		return stillhouse.Invalidf("%d of %d rows of %s could not be used, and have no line in the output: put them right", s.bad, s.bad+s.scored, o.Path)
 	}

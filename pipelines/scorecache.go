@@ -32,8 +32,11 @@ func (r *run) scoring(ctx context.Context, from string, score *curate.Score, to,
 		return err
 	}
 	score.Use(cache)
-	score.AskThrough(askThrough(r.config.Distill.Store))
-	return errors.Join(r.next(ctx, from, score, to, name), score.Close(), end())
+	models := &askers{store: r.config.Distill.Store}
+	score.AskThrough(models.open)
+	err = r.next(ctx, from, score, to, name)
+	models.tell(r.ui)
+	return errors.Join(err, score.Close(), end())
 }
 
 // judged says whether it depends on the rewards how much is asked of the teacher.

@@ -8,6 +8,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/options"
+	"stillhouse/internal/schema"
 )
 
 // JSONOptions are the options of the reward json: 1 and right when the answer is one JSON value, alone or in the answer's
@@ -18,21 +19,22 @@ import (
 // An answer that is empty, of more than 1 MiB, nested deeper than 200 or with numbers of more than 400 digits is
 // unparsable.
 type JSONOptions struct {
-	Schema *Document `yaml:"schema,omitempty" json:"schema,omitempty" doc:"A JSON Schema that the answer must be valid by: the schema itself, or the path of a file that holds it."`
-	Bare   bool      `yaml:"bare" json:"bare" doc:"Whether the answer must be nothing but JSON, without fences and words around it."`
+	Schema *options.Document `yaml:"schema,omitempty" json:"schema,omitempty" doc:"A JSON Schema that the answer must be valid by: the schema itself, or the path of a file that holds it."`
+	Bare   bool              `yaml:"bare" json:"bare" doc:"Whether the answer must be nothing but JSON, without fences and words around it."`
 }
 
 // EnsureDefaults reads the schema's file.
 func (o *JSONOptions) EnsureDefaults() { o.Schema = ready(o.Schema) }
 
 // ready is a copy of a document whose file has been read where it can be.
-func ready(d *Document) *Document {
+func ready(d *options.Document) *options.Document {
 	if d == nil || d.IsZero() {
 		return nil
 	}
-	c := *d
-	c.read()
-	return &c
+	if c, err := d.Read(); err == nil {
+		return c
+	}
+	return d
 }
 
 // Validate is an Invalid error when the schema is none.
@@ -40,10 +42,10 @@ func (o *JSONOptions) Validate() error {
 	if o.Schema == nil {
 		return nil
 	}
-	if err := o.Schema.problem(); err != nil {
-		return options.Wrongf("schema", "%v", err)
+	if _, err := o.Schema.Read(); err != nil {
+		return options.Under("schema", err)
 	}
-	if _, err := compileSchema(o.Schema.JSON); err != nil {
+	if _, err := schema.Compile(o.Schema.JSON); err != nil {
 		return options.Wrongf("schema", "is no JSON Schema: %v", err)
 	}
 	return nil
@@ -54,7 +56,7 @@ func (o *JSONOptions) New() (Reward, error) {
 	r := jsonReward{bare: o.Bare}
 	if o.Schema != nil {
 		var err error
-		if r.schema, err = compileSchema(o.Schema.JSON); err != nil {
+		if r.schema, err = schema.Compile(o.Schema.JSON); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +90,7 @@ func (r jsonReward) Score(_ context.Context, c stillhouse.Candidate) stillhouse.
 		return judged(true, "JSON: %s", brief(v))
 	}
 	if err := r.schema.Validate(v); err != nil {
-		return judged(false, "not valid %v", schemaProblem(err))
+		return judged(false, "not valid %v", schema.Problem(err))
 	}
 	return judged(true, "valid by the schema: %s", brief(v))
 }

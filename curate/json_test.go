@@ -7,10 +7,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"stillhouse/internal/options"
 )
 
 func TestJSON(t *testing.T) {
-	city := &Document{JSON: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string"},"n":{"type":"integer","maximum":5}},"required":["city"]}`)}
+	city := &options.Document{JSON: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string"},"n":{"type":"integer","maximum":5}},"required":["city"]}`)}
 	for _, c := range []struct {
 		options                 JSONOptions
 		text, verdict, evidence string

@@ -13,6 +13,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/internal/options"
+	"stillhouse/internal/schema"
 )
 
 // ToolCallOptions are the options of the reward tool_call: 1 and right when the candidate's calls of tools are as they
@@ -181,7 +182,7 @@ func readTools(text string) (map[string]tool, error) {
 		var t tool
 		if p := strings.TrimSpace(string(f.Parameters)); p != "" && p != "null" {
 			var err error
-			if t.schema, err = compileSchema(f.Parameters); err != nil {
+			if t.schema, err = schema.Compile(f.Parameters); err != nil {
 				return nil, fmt.Errorf("%s: its parameters are no JSON Schema: %w", shorten(f.Name), err)
 			}
 			t.closed = closed(f.Parameters)
@@ -230,7 +231,7 @@ func (b toolbox) check(c call) error {
 	}
 	if t.schema != nil {
 		if err := t.schema.Validate(any(c.arguments)); err != nil {
-			return fmt.Errorf("%s: %w", shorten(c.name), schemaProblem(err))
+			return fmt.Errorf("%s: %w", shorten(c.name), schema.Problem(err))
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 	"stillhouse/internal/testkit"
 )
 
@@ -233,8 +234,8 @@ func TestConformsWithEverything(t *testing.T) {
 	testkit.Conform(t, testkit.Case{
 		New: func() stillhouse.Stage {
 			return &Distill{Options: Options{Endpoint: teacher.URL(), Model: "m", Samples: Exactly(4), Store: store, AnswerOptions: AnswerOptions{
-				Stream: true, LogProbs: true, Systems: personas, SystemBy: SystemBySample, KeepSystem: true, Tools: &Document{JSON: json.RawMessage(aTool)},
-				ReasoningTags: []string{"<think>", "</think>"}, ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}}
+				Stream: true, LogProbs: true, Systems: personas, SystemBy: SystemBySample, KeepSystem: true, Tools: &options.Document{JSON: json.RawMessage(aTool)},
+				ReasoningTags: []string{"<think>", "</think>"}, ResponseFormat: &ResponseFormat{Type: "json_schema", JSONSchema: &options.Document{JSON: json.RawMessage(`{"type":"object"}`)}}}}}
 		},
 		Join: func(s stillhouse.Stage) {
 			d := s.(*Distill)

@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"stillhouse"
+	"stillhouse/internal/options"
 )
 
 // A Question is a request beside the prompts of the stage, such as those that make prompts. It goes the same way: what is in
@@ -78,7 +79,7 @@ func (o Options) question(question Question) (*query, error) {
 	o.System, o.Temperature, o.TopP, o.MaxTokens, o.Stop, o.Samples = "", &question.Temperature, question.TopP, question.MaxTokens, question.Stop, Exactly(1)
 	o.AnswerOptions = AnswerOptions{Stream: o.Stream, StreamUsage: o.StreamUsage, ReasoningEffort: o.ReasoningEffort, ReasoningTags: o.ReasoningTags} // the rest is for answers
 	if question.Schema != nil {
-		o.ResponseFormat = &ResponseFormat{Type: "json_schema", JSONSchema: &Document{JSON: question.Schema}}
+		o.ResponseFormat = &ResponseFormat{Type: "json_schema", JSONSchema: &options.Document{JSON: question.Schema}}
 		if err := o.ResponseFormat.validate(); err != nil {
 			return nil, err
 		}

@@ -98,7 +98,7 @@ func TestEveryNewParameterIsPartOfTheKey(t *testing.T) {
 		require.NoError(t, err)
 		return q
 	}
-	document := func(text string) *Document { return &Document{JSON: json.RawMessage(text)} }
+	document := func(text string) *options.Document { return &options.Document{JSON: json.RawMessage(text)} }
 	tools := func(o *Options) { o.Tools = document(aTool) }
 	for name, change := range map[string]func(*Options){
 		"base":                func(*Options) {},
@@ -143,7 +143,7 @@ func TestToolsOfTheRunAndOfARow(t *testing.T) {
 	ps := questions(2)
 	ps[1].Tools = new(`[{"type":"function","function":{"name":"own"}}]`)
 	d := newStage(t, teacher, func(d *Distill) {
-		d.Samples, d.Tools, d.ToolChoice = Exactly(2), &Document{JSON: json.RawMessage(aTool)}, "auto"
+		d.Samples, d.Tools, d.ToolChoice = Exactly(2), &options.Document{JSON: json.RawMessage(aTool)}, "auto"
 	})
 	rows := mustRun(t, d, ps).Rows
 	require.Len(t, rows, 4)

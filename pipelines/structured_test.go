@@ -28,7 +28,7 @@ func TestFilesOfAnswers(t *testing.T) {
 	if err := os.WriteFile(schema, []byte(`{"type": "object", "properties": {"z": {}, "a": {"type": "numbr"}}}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "distill.response_format.json_schema: is not a JSON schema: at /properties/a/type: ") {
+	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "distill.response_format.json_schema: is not a JSON schema: at \"/properties/a/type\": ") {
 		t.Errorf("a file that is no schema: %v", err)
 	}
 	if err := os.WriteFile(schema, []byte(`{"type": "object", "properties": {"z": {}, "a": {"type": "number"}}}`), 0o644); err != nil {

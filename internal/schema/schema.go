@@ -1,4 +1,6 @@
-package curate
+// Package schema compiles JSON Schemas that come from configs and rows: they refer to nothing outside of themselves, and what is
+// wrong with one, or with a value by it, is told in one line.
+package schema
 
 import (
 	"bytes"
@@ -14,8 +16,8 @@ import (
 	"golang.org/x/text/message"
 )
 
-// compileSchema reads a JSON Schema. It is an error where the schema is none, or refers to something that is not in it.
-func compileSchema(schema json.RawMessage) (*jsonschema.Schema, error) {
+// Compile reads a JSON Schema. It is an error where the schema is none, or refers to something that is not in it.
+func Compile(schema json.RawMessage) (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
 		return nil, err
@@ -24,11 +26,11 @@ func compileSchema(schema json.RawMessage) (*jsonschema.Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.UseLoader(nothingElse{})
 	if err := c.AddResource(here, doc); err != nil {
-		return nil, schemaProblem(err)
+		return nil, Problem(err)
 	}
 	s, err := c.Compile(here)
 	if err != nil {
-		return nil, schemaProblem(err)
+		return nil, Problem(err)
 	}
 	return s, nil
 }
@@ -42,9 +44,9 @@ func (nothingElse) Load(url string) (any, error) {
 
 var madeUpAddress = regexp.MustCompile(`file://[^"' ]*schema\.json#?`)
 
-// schemaProblem says in one line what is wrong with a schema, or with a value by it: the library's own text is of several
+// Problem says in one line what is wrong with a schema, or with a value by it: the library's own text is of several
 // lines, and names an address that is made up. Of several problems it is the deepest, the first of them.
-func schemaProblem(err error) error {
+func Problem(err error) error {
 	var invalid *jsonschema.SchemaValidationError
 	if errors.As(err, &invalid) {
 		err = invalid.Err
@@ -63,4 +65,15 @@ func schemaProblem(err error) error {
 		return errors.New(what)
 	}
 	return fmt.Errorf("at %q: %s", shorten("/"+strings.Join(tree.InstanceLocation, "/")), what)
+}
+
+// shorten cuts text to 80 characters.
+func shorten(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > 80 {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }

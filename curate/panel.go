@@ -30,6 +30,7 @@ type scorer struct {
 	name    string
 	weight  float64
 	timeout time.Duration
+	cost    *cost
 	turns   *semaphore.Weighted // its own where it is Concurrent
 
 	kind, identity string
@@ -53,7 +54,7 @@ func newPanel(entries []RewardEntry) (p *panel, err error) {
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		s.turns = p.turns
+		s.turns, s.cost = p.turns, &cost{}
 		if c, ok := s.Reward.(Concurrent); ok {
 			s.turns = semaphore.NewWeighted(int64(max(1, c.Concurrency())))
 		}
@@ -106,10 +107,12 @@ func (p *panel) ask(ctx context.Context, candidates []stillhouse.Candidate) ([][
 			}
 			g.Go(func() error {
 				defer s.turns.Release(1)
+				began := time.Now()
 				got := s.ask(asking, candidates[sp.from:sp.to], scores[sp.from][:j])
 				if err := asking.Err(); err != nil {
 					return err // what was left behind then is no verdict
 				}
+				s.cost.add(len(got), time.Since(began))
 				if s.cache != nil {
 					if err := s.keep(asking, sp, got); err != nil {
 						return err

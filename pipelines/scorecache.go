@@ -3,6 +3,7 @@ package pipelines
 import (
 	"context"
 	"errors"
+	"path"
 
 	"stillhouse/curate"
 	"stillhouse/distill"
@@ -35,6 +36,11 @@ func (r *run) scoring(ctx context.Context, from string, score *curate.Score, to,
 	models := &askers{store: r.config.Distill.Store}
 	score.AskThrough(models.open)
 	err = r.next(ctx, from, score, to, name)
+	for _, c := range score.Costs() {
+		if c.Asked > 0 { // else all its scores were there
+			r.ui.say("%-8s %v", path.Base(name), c)
+		}
+	}
 	models.tell(r.ui)
 	return errors.Join(err, score.Close(), end())
 }

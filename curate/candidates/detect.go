@@ -1,6 +1,7 @@
 package candidates
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -32,6 +33,7 @@ var shapes = []*shape{stillhouseShape,
 
 // A head is what the first rows of a file have.
 type head struct {
+	bad     string // where the first row is that cannot be read, and why
 	columns []string
 	first   map[string]any // the first value of each column that is not null
 }
@@ -67,6 +69,7 @@ func readHead(ctx context.Context, path string) (*head, error) {
 		r, err := f.Next(ctx)
 		var bad *rowfile.BadRow
 		if errors.As(err, &bad) {
+			h.bad = cmp.Or(h.bad, f.Place()+": "+bad.Error())
 			continue
 		}
 		if errors.Is(err, io.EOF) {
@@ -124,6 +127,9 @@ func (o *Options) detect(h *head, name string) (*shape, error) {
 	if len(fit) > 1 {
 		return nil, stillhouse.Invalidf("%s can be read in more than one way, as %s: the columns there are %s; write candidates.format: %s, or name the columns in candidates.columns",
 			name, titles(fit), there, fit[0].format)
+	}
+	if len(h.columns) == 0 && h.bad != "" {
+		return nil, stillhouse.Invalidf("%s has no row that can be read; the first: %s: mend the rows or take them out", name, h.bad)
 	}
 	var known []string
 	for _, s := range shapes {

@@ -161,7 +161,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		"no rows":       {Options{Path: rowfile.Paths{written(t, "a.json", "[]")}}, []string{"a.json has no rows"}},
 		"no file":       {Options{Path: rowfile.Paths{filepath.Join(dir, "none.jsonl")}}, []string{"there is no file"}},
 		"a folder":      {Options{Path: rowfile.Paths{dir}}, []string{"is a folder without candidates of a run", "*.jsonl"}},
-		"all bad":       {Options{OnBadRow: "skip", Path: rowfile.Paths{written(t, "a.jsonl", "[1,\n2]")}}, []string{"has none of the shapes"}},
+		"all bad":       {Options{OnBadRow: "skip", Path: rowfile.Paths{written(t, "a.jsonl", "[1,\n2]")}}, []string{"a.jsonl has no row that can be read; the first: item 1: ", "not a JSON object"}},
 		"no candidate":  {Options{Path: rowfile.Paths{lines(t, "a.jsonl", `{"prompt":"p","completion":null}`)}}, []string{"none of the 1 rows of", "is a candidate; the first: a.jsonl line 1: no_content"}},
 		"no path":       {Options{}, []string{"candidates.path: is missing"}},
 		"format":        {Options{Path: rowfile.Paths{"x"}, Format: "alpacca"}, []string{`candidates.format: is "alpacca": did you mean "alpaca"`}},

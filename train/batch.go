@@ -3,6 +3,7 @@ package train
 import (
 	"iter"
 	"math"
+	"sort"
 
 	"stillhouse"
 	"stillhouse/internal/student"
@@ -77,17 +78,42 @@ type pass struct {
 	of    []int // by document: the micro-batch that it belongs to
 }
 
-// passTokens is how many tokens are computed at once, unless a single row is longer: enough for the matrix products to
-// run at full speed, and few enough for the activations of the course's students to fit into 2 GiB.
-const passTokens = 1024
+// passTokens is how many tokens are computed at once, unless a single row is longer: enough for the usual window to be one
+// pass, which reads all weights and gradients once, and few enough for the activations of SmolLM2-135M to take no more memory than
+// its parameters, gradients and optimiser state do.
+const passTokens = 2048
 
-// passes cuts a window into passes of at most size tokens, rows in order.
+// evenly is the least number of tokens, at most size, that passes can be bounded by without there being more of them. A small last
+// pass would read as much memory as a large one.
+func evenly(w Window, examples []Example, size int) int {
+	count := func(bound int) (passes int) {
+		held := 0
+		for _, batch := range w.Batches {
+			for _, r := range batch {
+				n := len(examples[r].Tokens)
+				if n > bound {
+					return math.MaxInt
+				}
+				if held += n; passes == 0 || held > bound {
+					passes, held = passes+1, n
+				}
+			}
+		}
+		return passes
+	}
+	fewest := count(size)
+	return sort.Search(size, func(bound int) bool { return count(bound) <= fewest })
+}
+
+// passes cuts a window into the fewest passes of at most size tokens, which no row is longer than, of about the same length;
+// rows in order.
 func passes(w Window, examples []Example, size int) (out []pass) {
+	bound := evenly(w, examples, size)
 	for b, batch := range w.Batches {
 		for _, r := range batch {
 			e := examples[r]
 			n := len(e.Tokens)
-			if len(out) == 0 || len(out[len(out)-1].batch.Tokens)+n > size {
+			if len(out) == 0 || len(out[len(out)-1].batch.Tokens)+n > bound {
 				out = append(out, pass{})
 			}
 			p := &out[len(out)-1]

@@ -374,6 +374,35 @@ func TestPassesDoNotChangeTheCurve(t *testing.T) {
 	}
 }
 
+// A window is cut into the fewest passes that its rows fit into, and these are of about one length.
+func TestPassesAreEven(t *testing.T) {
+	for _, tc := range []struct {
+		rows, want []int
+		size       int
+	}{
+		{[]int{300, 300, 300, 300, 300}, []int{900, 600}, 1024},
+		{[]int{1000, 24, 700, 77}, []int{1000, 801}, 1024},
+		{[]int{1024, 387}, []int{1411}, 2048},
+		{[]int{9, 9, 9, 9, 9, 9, 9}, []int{36, 27}, 60},
+		{[]int{2500}, []int{2500}, 2500},
+		{nil, nil, 10},
+	} {
+		var w Window
+		examples := make([]Example, len(tc.rows))
+		for i, n := range tc.rows {
+			w.Batches = append(w.Batches, []int{i})
+			examples[i].Tokens = make([]int32, n)
+		}
+		var got []int
+		for _, p := range passes(w, examples, tc.size) {
+			got = append(got, len(p.batch.Tokens))
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("rows of %v in passes of at most %d: %v, not %v", tc.rows, tc.size, got, tc.want)
+		}
+	}
+}
+
 // The decay applies to exactly the parameters of torch's first group.
 func TestDecays(t *testing.T) {
 	var run struct {

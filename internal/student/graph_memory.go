@@ -30,27 +30,25 @@ func plan(graph *gorgonia.ExprGraph, keep gorgonia.Nodes, from *memory) error {
 	free := map[int][][]float32{}
 	for i := range order {
 		n := order[len(order)-1-i]
-		op, ok := n.Op().(planned)
-		if !ok {
-			continue
-		}
-		var b *buffer
-		if t := op.takesOver(); t >= 0 {
-			if from := at[children(graph, n)[t].ID()]; from != nil && from.last == i && len(from.memory) == op.size() {
-				b = from
+		if op, ok := n.Op().(planned); ok {
+			var b *buffer
+			if t := op.takesOver(); t >= 0 {
+				if from := at[children(graph, n)[t].ID()]; from != nil && from.last == i && len(from.memory) == op.size() {
+					b = from
+				}
 			}
-		}
-		if b == nil {
-			b = &buffer{}
-			if f := free[op.size()]; len(f) > 0 {
-				b.memory, free[op.size()] = f[len(f)-1], f[:len(f)-1]
-			} else {
-				b.memory = from.floats(op.size())
+			if b == nil {
+				b = &buffer{}
+				if f := free[op.size()]; len(f) > 0 {
+					b.memory, free[op.size()] = f[len(f)-1], f[:len(f)-1]
+				} else {
+					b.memory = from.floats(op.size())
+				}
 			}
+			b.last = last[n.ID()]
+			at[n.ID()] = b
+			op.place(b.memory)
 		}
-		b.last = last[n.ID()]
-		at[n.ID()] = b
-		op.place(b.memory)
 		released := map[*buffer]bool{}
 		for _, child := range append(children(graph, n), n) {
 			if c := at[child.ID()]; c != nil && c.last <= i && !released[c] {

@@ -73,6 +73,21 @@ func (a *activation) size() int              { return a.shape.TotalSize() }
 func (a *activation) takesOver() int         { return -1 }
 func (a *activation) place(memory []float32) { a.out = dense(memory, a.shape...) }
 
+// A remade op is cheap: what reads its output in the backward pass has it made again there, from what is kept anyway, so that
+// the output needs no memory in between.
+type remade interface {
+	// again applies the op anew, once the gradient of its reader is there.
+	again(grad *gorgonia.Node) (*gorgonia.Node, error)
+}
+
+// inBackward is what an op's gradient reads in place of the op's input: the same values.
+func inBackward(input, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	if o, ok := input.Op().(remade); ok {
+		return o.again(grad)
+	}
+	return input, nil
+}
+
 // signature is the type of a function of n arguments of any types. gorgonia's own type variables are a and b.
 func signature(n int, result hm.Type) hm.Type {
 	types := make([]hm.Type, n, n+1)

@@ -231,10 +231,13 @@ func (o *adaptedOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia
 	out := make(gorgonia.Nodes, 1+len(o.weights)+len(o.biases), len(in))
 	// All gradients are made by one op: that of x where it is wanted, else that of the first adapter. The others hand on
 	// what it made.
+	x, err := inBackward(in[0], grad)
+	if err != nil {
+		return nil, err
+	}
 	var made *gorgonia.Node
-	var err error
 	if o.trained[0] {
-		if made, err = gorgonia.ApplyOp(&adaptedInputGradient{newActivation(o.name+".dx", 2, o.capacity, o.in), o}, grad, in[0]); err != nil {
+		if made, err = gorgonia.ApplyOp(&adaptedInputGradient{newActivation(o.name+".dx", 2, o.capacity, o.in), o}, grad, x); err != nil {
 			return nil, err
 		}
 		out[0] = made
@@ -242,7 +245,7 @@ func (o *adaptedOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia
 	for _, w := range o.adapters {
 		var node *gorgonia.Node
 		if made == nil {
-			node, err = gorgonia.ApplyOp(&adaptedGradient{w.gradient(o.name, 2), o}, grad, in[0])
+			node, err = gorgonia.ApplyOp(&adaptedGradient{w.gradient(o.name, 2), o}, grad, x)
 			made = node
 		} else {
 			node, err = gorgonia.ApplyOp(&handedOn{w.gradient(o.name, 1)}, made)

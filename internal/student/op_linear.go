@@ -70,6 +70,7 @@ func (o *linearOp) DiffWRT(n int) []bool {
 func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	// The weights first: x is read for the last time here, its gradient may then take its memory.
 	out := make(gorgonia.Nodes, 1, len(in))
+	var x *gorgonia.Node
 	at := 0
 	for i, w := range o.weights {
 		if w.grad == nil {
@@ -78,7 +79,13 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 			continue
 		}
 		o.overwrite(w)
-		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, in[0])
+		var err error
+		if x == nil {
+			if x, err = inBackward(in[0], grad); err != nil {
+				return nil, err
+			}
+		}
+		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, x)
 		if err != nil {
 			return nil, err
 		}

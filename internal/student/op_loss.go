@@ -47,9 +47,11 @@ func (o *lossOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		clear(o.dx[:o.rows()*h])
 	}
 	beta := o.beta()
-	for from := 0; from < len(o.labels); from += o.tile {
-		targets, labels := o.targets[from:min(from+o.tile, len(o.labels))], o.labels[from:min(from+o.tile, len(o.labels))]
-		n := len(labels)
+	// Tiles of one size: a last one of a few labels would read the whole head for little.
+	tiles := (len(o.labels) + o.tile - 1) / o.tile
+	for i := range tiles {
+		from, to := len(o.labels)*i/tiles, len(o.labels)*(i+1)/tiles
+		targets, labels, n := o.targets[from:to], o.labels[from:to], to-from
 		kernel.Embed(x, targets, o.hidden, h)
 		kernel.Gemm(false, true, n, v, h, 1, o.hidden, h, o.head.data, h, 0, o.logits, v)
 		kernel.CrossEntropy(o.logits, labels, v, kernel.CrossEntropyOptions{Scale: o.scale, Gradient: o.gradients, DFT: o.dft}, o.predictions)

@@ -43,6 +43,10 @@ func (o *normOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return o.out, nil
 }
 
+func (o *normOp) again(grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(&normOp{newActivation(o.name+".again", 3, o.capacity, o.config.HiddenSize), o.shared, o.of, o.w, o.rstd}, o.of.node, o.w.node, grad)
+}
+
 func (o *normOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	out := make(gorgonia.Nodes, 2)
 	var err error

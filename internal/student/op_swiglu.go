@@ -10,15 +10,20 @@ import (
 type swigluOp struct {
 	activation
 	*shared
+	of *gorgonia.Node // gate and up
 }
 
 func (g *builder) swiglu(gateUp *gorgonia.Node) *gorgonia.Node {
-	return g.apply(&swigluOp{newActivation(g.name("swiglu"), 1, g.capacity, g.config.IntermediateSize), g.shared}, gateUp)
+	return g.apply(&swigluOp{newActivation(g.name("swiglu"), 1, g.capacity, g.config.IntermediateSize), g.shared, gateUp}, gateUp)
 }
 
 func (o *swigluOp) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	kernel.SwiGLU(floats(in[0]), floats(o.out), o.step.rows(), o.config.IntermediateSize)
 	return o.out, nil
+}
+
+func (o *swigluOp) again(grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(&swigluOp{newActivation(o.name+".again", 2, o.capacity, o.config.IntermediateSize), o.shared, o.of}, o.of, grad)
 }
 
 func (o *swigluOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -34,6 +34,20 @@ func TestMeasure(t *testing.T) {
 }
 
 // The same of a model with an adapter, with all that adapters have.
+// What a token of a layer keeps until the backward pass is two states, q, k and v, the attention and gate and up: norms and gated
+// products are made again there.
+func TestActivationsKept(t *testing.T) {
+	m := New(smollm2, 1, 0.02)
+	few, err := Measure(m, 1000, 250)
+	require.NoError(t, err)
+	more, err := Measure(m, 2000, 250)
+	require.NoError(t, err)
+	c := smollm2
+	kept := c.NumHiddenLayers * (3*c.HiddenSize + (c.NumAttentionHeads+2*c.NumKeyValueHeads)*c.HeadDim + 2*c.IntermediateSize)
+	shared := 4*c.IntermediateSize + 20*c.HiddenSize // what is used by one layer after another
+	require.LessOrEqual(t, (more.Activations-few.Activations)/4000, int64(kept+shared))
+}
+
 func TestMeasureAdapter(t *testing.T) {
 	for _, c := range []AdapterConfig{
 		{R: 3, Alpha: 6, TargetModules: Modules{Pattern: "all-linear"}},

@@ -52,13 +52,23 @@ func openStore(ctx context.Context, path, parameters string, hot ...string) (*St
 	if free := freeBytes(filepath.Dir(path)); free < minFree {
 		return nil, stillhouse.Invalidf("open response store %s: its disk has %d bytes free, and at least %d are needed: free some space, or name a file on another disk in distill.store", path, free, minFree)
 	}
-	dsn := dsnOf(path) + "?_busy_timeout=30000&_journal_mode=WAL&_synchronous=NORMAL&_txlock=immediate" + parameters
+	dsn := dsnOf(path) + "?_busy_timeout=30000&_txlock=immediate" + parameters
+	unsynced := dsn + "&_synchronous=OFF"
+	dsn += "&_journal_mode=WAL&_synchronous=NORMAL"
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, stillhouse.Invalidf("open response store %s: %v", path, err)
 	}
 	s := &Store{path: path, db: db, queue: make(chan job, maxBatch), done: make(chan struct{})}
-	if err := s.prepare(ctx, size); err != nil {
+	if size > 0 {
+		err = s.prepare(ctx, db, size)
+	} else {
+		var first *sql.DB
+		if first, err = s.begin(ctx, unsynced); first != nil {
+			defer first.Close() // after another connection is open: the last one to close takes the log apart
+		}
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
@@ -87,6 +97,22 @@ var freeBytes = func(dir string) int64 {
 // checkpoints has the log moved into the database at every 16 MiB, four times as much as SQLite's own measure: pages
 // that many answers share are then moved once, and there are fewer syncs.
 const checkpoints = `PRAGMA wal_autocheckpoint = 4096`
+
+// begin makes the tables of a new file on a connection of its own that syncs nothing, and that is to be closed: a power cut
+// can take nothing of a store that holds nothing, and its six syncs took longer than all else that a run does before its
+// first request. The connection never moves the log into the database, which needs syncs where another process has filled
+// it meanwhile.
+func (s *Store) begin(ctx context.Context, dsn string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", dsn)
+	if err != nil {
+		return nil, stillhouse.Invalidf("open response store %s: %v", s.path, err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, `PRAGMA wal_autocheckpoint = 0`); err != nil {
+		return db, s.explain("open", err)
+	}
+	return db, s.prepare(ctx, db, 0)
+}
 
 // connect opens the connection of serve.
 func (s *Store) connect(dsn string, first []string) (*statements, error) {
@@ -157,9 +183,9 @@ func touch(path string) (size int64, err error) {
 }
 
 // prepare checks the file, brings its schema up to date and writes to it.
-func (s *Store) prepare(ctx context.Context, size int64) error {
+func (s *Store) prepare(ctx context.Context, db *sql.DB, size int64) error {
 	var mode string
-	if err := retryBusy(ctx, func() error { return s.db.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode) }); err != nil {
+	if err := retryBusy(ctx, func() error { return db.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode) }); err != nil {
 		return s.explain("open", err)
 	}
 	if mode != "wal" {
@@ -167,14 +193,14 @@ func (s *Store) prepare(ctx context.Context, size int64) error {
 	}
 	if size > 0 && size <= quickCheckBytes {
 		var verdict string
-		if err := s.db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&verdict); err != nil {
+		if err := db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&verdict); err != nil {
 			return s.explain("open", err)
 		}
 		if verdict != "ok" {
 			return s.explain("open", fmt.Errorf("%s: %w", verdict, errDamaged))
 		}
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return s.explain("open", err)
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Candidates *candidates.Options `yaml:"candidates,omitempty" doc:"Candidates that are there already, in the place of prompts and distill: nobody is asked, and no key is needed."`
 
 	Notes []string `yaml:"-"` // what Check found out that people may want to know: what candidates were read, and what they lack
+
+	read recording // of the prompts, by Check
 }
 
 // TrainingConfig is the config file of training alone.

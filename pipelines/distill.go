@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"runtime/debug"
 	"slices"
 
 	"stillhouse"
@@ -74,7 +73,8 @@ func (r *run) distill(ctx context.Context) (err error) {
 	}
 	// What is live is little, what is made for a request and thrown away is much: an earlier collection costs some
 	// processor time and keeps the program below 100 MB.
-	defer debug.SetGCPercent(debug.SetGCPercent(60))
+	r.garbage.set(distillPercent)
+	defer r.garbage.restore()
 	b := r.ui.bar("distill", rows*stage.Fanout())
 	if b.end, err = r.watch(stage, b); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,16 +9,20 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"golang.org/x/sync/errgroup"
 
 	"stillhouse"
 	"stillhouse/distill/prompts"
 	"stillhouse/internal/options"
 )
 
-// scan reads the prompts of the config's files, of which there may be none where all are grown.
+// scan reads the prompts of the config's files, of which there may be none where all are grown, or has them from the check.
 func (c *Config) scan(ctx context.Context, to prompts.Sink) (prompts.Summary, error) {
-	if c.Prompts.fromNothing() {
+	switch {
+	case c.Prompts.fromNothing():
 		return prompts.Summary{}, nil
+	case c.read.whole:
+		return c.read.play(to)
 	}
 	return prompts.Scan(ctx, c.Prompts.Options, to)
 }
@@ -25,15 +30,18 @@ func (c *Config) scan(ctx context.Context, to prompts.Sink) (prompts.Summary, er
 // checkPrompts reads all prompts once, so that a row that cannot be used costs nothing.
 func (c *Config) checkPrompts(ctx context.Context) error {
 	unanswered := 0
-	read, err := c.scan(ctx, prompts.Sink{Prompt: func(p stillhouse.Prompt) error {
+	c.read = recording{}
+	var now recording
+	read, err := c.scan(ctx, now.sink(func(p stillhouse.Prompt) {
 		if p.Reference == nil || strings.TrimSpace(*p.Reference) == "" {
 			unanswered++
 		}
-		return nil
-	}})
+	}))
 	if err != nil {
 		return err
 	}
+	now.summary = read
+	c.read = now
 	if err := c.checkReferences(unanswered, int(read.Account.Kept)); err != nil {
 		return err
 	}
@@ -72,6 +80,7 @@ func (c *Config) checkReferences(unanswered, all int) error {
 }
 
 func (r *run) prompts(ctx context.Context) error {
+	defer func() { r.config.read = recording{} }()
 	w := &promptShards{run: r, name: "prompts", from: r.config.Prompts.Path.String()}
 	scan := func(to prompts.Sink) (prompts.Summary, error) { return r.config.scan(ctx, to) }
 	var err error
@@ -113,6 +122,7 @@ func (r *run) grownPrompts(ctx context.Context, w *promptShards, scan func(promp
 		}
 		return nil
 	}
+	defer w.wait()
 	read, err := scan(to)
 	if err != nil {
 		return err
@@ -128,6 +138,7 @@ func (r *run) grownPrompts(ctx context.Context, w *promptShards, scan func(promp
 
 // write lays down the prompts of files as shards. A run that goes on must find the same prompts in them.
 func (w *promptShards) write(ctx context.Context, scan func(prompts.Sink) (prompts.Summary, error)) error {
+	defer w.wait()
 	read, err := scan(prompts.Sink{
 		Prompt: func(p stillhouse.Prompt) error { return w.keep(ctx, p) },
 		Bad:    w.drop,
@@ -149,15 +160,21 @@ func (w *promptShards) write(ctx context.Context, scan func(prompts.Sink) (promp
 // shardPrompts is the number of prompts a shard. It is part of the run's format: a resumed run cuts as it did before.
 const shardPrompts = 256
 
+// shardsAtOnce is how many shards are written at a time: each waits for the disk several times, and those that wait at the
+// same time are synced together.
+const shardsAtOnce = 8
+
 // promptShards writes prompts as shards. Rows that were left out are booked with the shard that is being filled.
 type promptShards struct {
 	run  *run
 	name string // of the folder, and of the stage in the books
 	from string // what errors call the input
 
-	n    int // shards so far
-	rows []stillhouse.Prompt
-	bad  []prompts.BadRow
+	n       int // shards so far
+	rows    []stillhouse.Prompt
+	bad     []prompts.BadRow
+	writing *errgroup.Group // nil where none is
+	ctx     context.Context // of writing, which ends with its first error
 }
 
 func (w *promptShards) drop(b prompts.BadRow) error {
@@ -180,6 +197,9 @@ func (w *promptShards) close(ctx context.Context) error {
 	if err := w.put(ctx); err != nil {
 		return err
 	}
+	if err := w.wait(); err != nil {
+		return err
+	}
 	files, err := w.run.dir.Files(w.name)
 	if err == nil && len(files) > w.n {
 		return w.differs()
@@ -191,27 +211,45 @@ func (w *promptShards) differs() error {
 	return stillhouse.Invalidf("%s is not what it was when run %s began: give the run another name, or begin again with --from prompts", w.from, w.run.dir.Path())
 }
 
-// put writes a shard, or compares it with the one that is there.
+// put has a shard written, or compared with the one that is there.
 func (w *promptShards) put(ctx context.Context) error {
+	if w.writing == nil {
+		w.writing, w.ctx = errgroup.WithContext(ctx)
+		w.writing.SetLimit(shardsAtOnce)
+	}
+	if err := w.ctx.Err(); err != nil {
+		return cmp.Or(w.wait(), err)
+	}
 	shard := stillhouse.Shard{Kept: stillhouse.PromptBatch(memory.DefaultAllocator, w.rows), Dropped: badRows(w.name, w.bad)}
-	defer shard.Kept.Release()
 	shard.Account = stillhouse.Account{In: int64(len(w.rows) + len(w.bad)), Kept: int64(len(w.rows)), Dropped: map[string]int64{}}
 	for _, b := range w.bad {
 		shard.Account.Dropped[b.Reason]++
 	}
 	i := w.n
 	w.n, w.rows, w.bad = w.n+1, w.rows[:0], nil
+	w.writing.Go(func() error {
+		defer shard.Kept.Release()
+		return w.store(w.ctx, i, shard)
+	})
+	return nil
+}
+
+// wait waits for the shards that are being written.
+func (w *promptShards) wait() error {
+	if w.writing == nil {
+		return nil
+	}
+	return w.writing.Wait()
+}
+
+func (w *promptShards) store(ctx context.Context, i int, shard stillhouse.Shard) error {
 	sink := w.run.dir.Sink(w.name, w.name)
 	if _, done, err := sink.Done(i); err != nil {
 		return err
 	} else if !done {
 		return sink.Write(ctx, i, shard)
 	}
-	src, err := w.run.dir.Source(w.name)
-	if err != nil {
-		return err
-	}
-	was, err := src.Read(ctx, i, memory.DefaultAllocator)
+	was, err := w.run.dir.ReadShard(ctx, w.name, i, memory.DefaultAllocator)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type run struct {
 	dir    *rundir.Dir
 	ui     UI
 
+	garbage    *collector
 	checkpoint <-chan os.Signal
 }
 
@@ -47,11 +48,14 @@ type run struct {
 //
 // Where candidates are there already, it begins with them.
 func Run(ctx context.Context, c *Config, o RunOptions) (*Report, error) {
+	garbage := startCollector()
+	defer garbage.restore()
 	r, err := start(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
 	defer r.dir.Close()
+	r.garbage = garbage
 	begin := []func(context.Context) error{r.prompts, r.distill}
 	if c.Candidates != nil {
 		begin = []func(context.Context) error{r.candidates}

@@ -64,6 +64,8 @@ type order struct {
 	spool *spool.Sorter // nil where prompts come in the order of the files
 	to    func(stillhouse.Prompt) error
 
+	examples bool // prompts have examples before them
+
 	at   int64
 	mark mark // of the prompt asked about last
 }
@@ -78,9 +80,12 @@ func (o *order) drawn(p made) (bool, error) {
 // put takes the prompt that was asked about last.
 func (o *order) put(p made) error {
 	if p.ID == "" {
-		id, err := identityOf(p.Identity())
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.file.Name, err)
+		id := p.content
+		if o.examples { // which are before the prompt now
+			var err error
+			if id, err = identityOf(p.Identity()); err != nil {
+				return fmt.Errorf("%s: %w", p.file.Name, err)
+			}
 		}
 		p.ID = hex.EncodeToString(id[:])
 	}

@@ -58,7 +58,7 @@ func Scan(ctx context.Context, o Options, to Sink) (s Summary, err error) {
 	if err != nil {
 		return s, err
 	}
-	ordered := &order{seed: o.Seed, to: to.Prompt}
+	ordered := &order{seed: o.Seed, to: to.Prompt, examples: o.FewShot != nil}
 	if o.Shuffle {
 		ordered.spool = spool.New("shuffle prompts", spool.DefaultBytes)
 		defer func() { err = errors.Join(err, ordered.spool.Close()) }()

@@ -22,6 +22,11 @@ func init() {
 	if c, err := compress.GetCodec(compress.Codecs.Snappy); err == nil {
 		compress.RegisterCodec(compress.Codecs.Snappy, boundedSnappy{c})
 	}
+	if c, err := compress.GetCodec(compress.Codecs.Zstd); err == nil {
+		if z, ok := c.(zstdCodec); ok {
+			compress.RegisterCodec(compress.Codecs.Zstd, sharedZstd{z})
+		}
+	}
 }
 
 // Parquet opens a Parquet file for do, which must not keep the reader; meta are the pairs in the file's footer. A file
@@ -45,6 +50,23 @@ func Parquet(path string, mem memory.Allocator, do func(r *pqarrow.FileReader, m
 			return err
 		}
 		return do(r, meta)
+	})
+}
+
+// ParquetFooter opens a Parquet file as [Parquet] does, for do to look at what the file says of itself. Nothing is read of
+// its columns.
+func ParquetFooter(path string, do func(*metadata.FileMetaData) error) error {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return guard(path, func() error {
+		r, err := pqfile.NewParquetReader(section(f))
+		if err != nil {
+			return err
+		}
+		return do(r.MetaData())
 	})
 }
 
@@ -150,4 +172,20 @@ func (c boundedSnappy) DecodeWithError(dst, src []byte) ([]byte, error) {
 		return nil, fmt.Errorf("a snappy block claims %d bytes in a page of %d", n, len(dst))
 	}
 	return snappy.Decode(dst, src)
+}
+
+type zstdCodec interface {
+	compress.ErrorCodec
+	compress.StreamingCodec
+}
+
+// sharedZstd packs pages with the encoder that the codec keeps for all callers. What arrow-go has for levels, and takes for
+// the default one as well, are encoders that the collector throws away: 2.5 MB each, made anew many times a run.
+type sharedZstd struct{ zstdCodec }
+
+func (c sharedZstd) EncodeLevel(dst, src []byte, level int) []byte {
+	if level == compress.DefaultCompressionLevel {
+		return c.Encode(dst, src)
+	}
+	return c.zstdCodec.EncodeLevel(dst, src, level)
 }

@@ -262,3 +262,26 @@ func FuzzParquet(f *testing.F) {
 		}
 	})
 }
+
+// TestZstdBytes holds the shared encoder against those that arrow-go takes for levels.
+func TestZstdBytes(t *testing.T) {
+	codec, err := compress.GetCodec(compress.Codecs.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := codec.(sharedZstd)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	text := make([]byte, 1<<18)
+	for i := range text {
+		text[i] = "etaoin shrdlu"[rnd.IntN(13)]
+	}
+	for _, n := range []int{0, 1, 15, 300, 64 << 10, len(text)} {
+		got := shared.EncodeLevel(nil, text[:n], compress.DefaultCompressionLevel)
+		if want := shared.zstdCodec.EncodeLevel(nil, text[:n], compress.DefaultCompressionLevel); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: %d packed, not %d, or others", n, len(got), len(want))
+		}
+		if back, err := compress.Decode(codec, make([]byte, n), got); err != nil || !bytes.Equal(back, text[:n]) {
+			t.Errorf("%d bytes: they came back changed: %v", n, err)
+		}
+	}
+}

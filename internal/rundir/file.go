@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -52,8 +53,8 @@ func (realDisk) syncDir(path string) error {
 
 var temporaries atomic.Int64 // makes the names of temporary files differ
 
-// WriteFile puts data at path, wholly or not at all: it writes a temporary file beside it, syncs and renames it. Missing
-// directories are made.
+// WriteFile puts data at path, wholly or not at all: it writes a temporary file beside it, syncs and renames it, and syncs
+// the directory. Missing directories are made.
 func WriteFile(path string, data []byte) error { return writeFile(realDisk{}, path, data) }
 
 func writeFile(d disk, path string, data []byte) (err error) {
@@ -63,7 +64,8 @@ func writeFile(d disk, path string, data []byte) (err error) {
 			err = writeError(path, err)
 		}
 	}()
-	if err := mkdir(d, dir); err != nil {
+	above, err := mkdir(dir)
+	if err != nil {
 		return err
 	}
 	tmp := filepath.Join(dir, fmt.Sprintf(".%s.%d-%d%s", filepath.Base(path), os.Getpid(), temporaries.Add(1), tmpSuffix))
@@ -75,7 +77,17 @@ func writeFile(d disk, path string, data []byte) (err error) {
 		_ = os.Remove(tmp)
 		return err
 	}
-	return d.syncDir(dir)
+	return syncDirs(d, append(above, dir))
+}
+
+// syncDirs syncs directories, the innermost first: a file system's journal then has the others as well, mostly.
+func syncDirs(d disk, paths []string) error {
+	for _, path := range slices.Backward(paths) {
+		if err := d.syncDir(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func fillUp(d disk, path string, data []byte) error {
@@ -94,20 +106,22 @@ func fillUp(d disk, path string, data []byte) error {
 	return f.Close()
 }
 
-// mkdir makes a directory and those above it, and syncs the names into the directories that hold them.
-func mkdir(d disk, path string) error {
+// mkdir makes a directory and those above it. It returns the directories that hold the names of new ones, the outermost
+// first, which the caller syncs once what the new ones are for is in them.
+func mkdir(path string) (above []string, err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil
+		return nil, nil
 	}
-	if up := filepath.Dir(path); up != path {
-		if err := mkdir(d, up); err != nil {
-			return err
+	up := filepath.Dir(path)
+	if up != path {
+		if above, err = mkdir(up); err != nil {
+			return above, err
 		}
 	}
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return above, err
 	}
-	return d.syncDir(filepath.Dir(path))
+	return append(above, up), nil
 }
 
 // writeError says what helps when a file cannot be written.

@@ -90,25 +90,30 @@ func ReadParquet(ctx context.Context, path string, mem memory.Allocator, columns
 
 // A footer is what a Parquet file says of itself.
 type footer struct {
-	rows   int64
-	schema *arrow.Schema
-	meta   map[string]string
+	rows int64
+	meta map[string]string
 }
 
 func readFooter(path string) (f footer, err error) {
-	err = rowfile.Parquet(path, memory.DefaultAllocator, func(r *pqarrow.FileReader, meta metadata.KeyValueMetadata) error {
-		f = footer{rows: r.ParquetReader().NumRows(), meta: map[string]string{}}
-		for _, kv := range meta {
+	err = rowfile.ParquetFooter(path, func(says *metadata.FileMetaData) error {
+		f = footer{rows: says.NumRows, meta: map[string]string{}}
+		for _, kv := range says.KeyValueMetadata() {
 			f.meta[kv.Key] = kv.GetValue()
 		}
-		s, err := r.Schema()
-		if err != nil {
-			return err
-		}
-		f.schema = bare(s)
 		return nil
 	})
 	return f, err
+}
+
+func readSchema(path string) (schema *arrow.Schema, err error) {
+	err = rowfile.ParquetFooter(path, func(says *metadata.FileMetaData) error {
+		s, err := pqarrow.FromParquet(says.Schema, nil, nil)
+		if err == nil {
+			schema = bare(s)
+		}
+		return err
+	})
+	return schema, err
 }
 
 func readAll(ctx context.Context, r *pqarrow.FileReader, mem memory.Allocator, columns []string) (arrow.RecordBatch, error) {

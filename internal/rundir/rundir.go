@@ -106,7 +106,8 @@ func Open(path string, config []byte, o Options) (*Dir, error) {
 	if o.From != "" && !slices.Contains(Steps, o.From) {
 		return nil, unknownStep(o.From)
 	}
-	if err := mkdir(d.disk, path); err != nil {
+	above, err := mkdir(path)
+	if err != nil {
 		return nil, writeError(path, err)
 	}
 	if err := d.acquire(); err != nil {
@@ -115,6 +116,9 @@ func Open(path string, config []byte, o Options) (*Dir, error) {
 	if err := d.begin(config); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
+	if err := syncDirs(d.disk, above); err != nil {
+		return nil, errors.Join(writeError(path, err), d.Close())
+	}
 	return d, nil
 }
 
@@ -122,7 +126,11 @@ func Open(path string, config []byte, o Options) (*Dir, error) {
 // others out until it is closed. A directory with a run in it is an error: its books would no longer be true.
 func Lock(path string) (*Dir, error) {
 	d := &Dir{path: path, disk: realDisk{}}
-	if err := mkdir(d.disk, path); err != nil {
+	above, err := mkdir(path)
+	if err == nil {
+		err = syncDirs(d.disk, above)
+	}
+	if err != nil {
 		return nil, writeError(path, err)
 	}
 	if _, err := os.Stat(d.file(ConfigFile)); err == nil {

@@ -114,11 +114,11 @@ func ReadShards(path string) (stillhouse.Source, error) {
 }
 
 func newShards(paths []string) (*shards, error) {
-	f, err := readFooter(paths[0])
+	schema, err := readSchema(paths[0])
 	if err != nil {
 		return nil, err
 	}
-	return &shards{paths: paths, schema: f.schema}, nil
+	return &shards{paths: paths, schema: schema}, nil
 }
 
 func (s *shards) Schema() *arrow.Schema { return s.schema }
@@ -127,6 +127,11 @@ func (s *shards) Shards() int { return len(s.paths) }
 
 func (s *shards) Read(ctx context.Context, shard int, mem memory.Allocator) (arrow.RecordBatch, error) {
 	return ReadParquet(ctx, s.paths[shard], mem)
+}
+
+// ReadShard reads one shard of a folder, also where others before it are not there yet.
+func (d *Dir) ReadShard(ctx context.Context, name string, shard int, mem memory.Allocator) (arrow.RecordBatch, error) {
+	return ReadParquet(ctx, d.Path(name, partName(shard)), mem)
 }
 
 // A sink writes the shards of one stage.

@@ -29,7 +29,8 @@ func (d *Dir) Share(from *Dir, stage string) error {
 			if len(paths) == 0 {
 				continue
 			}
-			if err := mkdir(d.disk, d.file(name)); err != nil {
+			above, err := mkdir(d.file(name))
+			if err != nil {
 				return writeError(d.file(name), err)
 			}
 			for _, path := range paths {
@@ -37,7 +38,7 @@ func (d *Dir) Share(from *Dir, stage string) error {
 					return err
 				}
 			}
-			if err := d.disk.syncDir(d.file(name)); err != nil {
+			if err := syncDirs(d.disk, append(above, d.file(name))); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"math"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // A CacheKey stands for all that a score depends on: the kind of reward, its version and options, and the candidate.
@@ -24,23 +25,16 @@ type Cache interface {
 	KeepScore(ctx context.Context, key CacheKey, kind string, s stillhouse.Score) (stillhouse.Score, error)
 }
 
-// A Costly is a Reward that says whether its scores are worth keeping in a [Cache]: whether it takes longer to ask than
-// the tenth of a millisecond of looking up, or costs money. A [Concurrent] one is taken to be, unless it says otherwise;
-// others are not.
-type Costly interface {
-	Reward
-	Costly() bool
-}
-
-func costly(r Reward) bool {
-	if c, ok := r.(Costly); ok {
+// costly says whether the scores of a reward are kept where its entry doesn't say.
+func costly(r reward.Reward) bool {
+	if c, ok := r.(reward.Costly); ok {
 		return c.Costly()
 	}
-	_, waits := r.(Concurrent)
+	_, waits := r.(reward.Concurrent)
 	return waits
 }
 
-// A span is candidates that a reward is asked about together: one, or all of a prompt for a [Group].
+// A span is candidates that a reward is asked about together: one, or all of a prompt for a [reward.Group].
 type span struct {
 	from, to int
 	keys     []CacheKey // of its candidates, where their scores are kept
@@ -48,7 +42,7 @@ type span struct {
 
 // spans are what a reward is asked about, in order.
 func (s scorer) spans(candidates []stillhouse.Candidate) (out []span) {
-	_, together := s.Reward.(Group)
+	_, together := s.Reward.(reward.Group)
 	for from := 0; from < len(candidates); {
 		to := from + 1
 		if together {
@@ -123,7 +117,7 @@ func (s scorer) keep(ctx context.Context, sp span, got []stillhouse.Score) error
 func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Score) []CacheKey {
 	d := digest{sha256.New()}
 	d.text(s.identity)
-	if _, ok := s.Reward.(Follower); ok {
+	if _, ok := s.Reward.(reward.Follower); ok {
 		d.number(uint64(len(before)))
 		for _, b := range before {
 			d.text(b.Name)
@@ -132,7 +126,7 @@ func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Scor
 			d.text(b.Evidence)
 		}
 	}
-	_, together := s.Reward.(Group)
+	_, together := s.Reward.(reward.Group)
 	for _, c := range candidates {
 		if together {
 			d.number(uint64(c.Sample))
@@ -151,7 +145,7 @@ func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Scor
 }
 
 // identity is what of a reward its scores depend on.
-func identity(kind string, r Reward, o RewardOptions) (string, error) {
+func identity(kind string, r reward.Reward, o reward.Options) (string, error) {
 	said, err := json.Marshal(o)
 	if err != nil {
 		return "", fmt.Errorf("options of reward %s: %w", kind, err)

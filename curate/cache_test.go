@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // A memoryCache is a cache that counts.
@@ -60,7 +61,6 @@ func newSlow(say func(c stillhouse.Candidate) stillhouse.Score) slow {
 	return slow{&sync.Mutex{}, map[string]int{}, say}
 }
 
-func (slow) Name() string     { return "slow" }
 func (slow) Version() string  { return "1" }
 func (slow) Concurrency() int { return 4 }
 func (s slow) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score {
@@ -71,7 +71,7 @@ func (s slow) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score 
 }
 
 // slowPanel is a panel of one reward whose scores are kept under its kind, version and options.
-func slowPanel(r Reward, identity string, cache Cache) *panel {
+func slowPanel(r reward.Reward, identity string, cache Cache) *panel {
 	turns := semaphore.NewWeighted(4)
 	p := &panel{turns: turns, scorers: []scorer{{Reward: r, name: "n", weight: 1, timeout: 1 << 40, turns: turns, kind: "slow", identity: identity, cached: costly(r)}}}
 	p.use(cache)
@@ -195,16 +195,16 @@ func TestScoresOfFollowersAreThoseOfWhatTheyFollow(t *testing.T) {
 func TestWhichScoresAreKept(t *testing.T) {
 	no, yes := false, true
 	for _, c := range []struct {
-		entry RewardEntry
+		entry reward.Entry
 		kept  []string
 	}{
-		{RewardEntry{Kind: "math"}, nil},
-		{RewardEntry{Kind: "majority"}, nil},
-		{RewardEntry{Kind: "math", Shared: Shared{Cache: &no}}, nil},
-		{RewardEntry{Kind: "math", Shared: Shared{Name: "m", Cache: &yes}}, []string{"m"}},
+		{reward.Entry{Kind: "math"}, nil},
+		{reward.Entry{Kind: "majority"}, nil},
+		{reward.Entry{Kind: "math", Shared: reward.Shared{Cache: &no}}, nil},
+		{reward.Entry{Kind: "math", Shared: reward.Shared{Name: "m", Cache: &yes}}, []string{"m"}},
 	} {
 		c.entry.EnsureDefaults()
-		traits, err := (&Score{Rewards: []RewardEntry{c.entry}}).Traits()
+		traits, err := (&Score{Rewards: []reward.Entry{c.entry}}).Traits()
 		require.NoError(t, err)
 		require.Equal(t, c.kept, traits.Kept, "%+v", c.entry)
 	}
@@ -229,7 +229,7 @@ func TestFailingCache(t *testing.T) {
 func TestJudgeThatRecalls(t *testing.T) {
 	ctx, cache := context.Background(), newMemoryCache()
 	yes := true
-	c := Config{Rewards: []RewardEntry{{Kind: "math", Shared: Shared{Cache: &yes}}}, Select: Select{MinReward: one()}}
+	c := Config{Rewards: []reward.Entry{{Kind: "math", Shared: reward.Shared{Cache: &yes}}}, Select: Select{MinReward: one()}}
 	c.EnsureDefaults()
 	candidates := []stillhouse.Candidate{candidate("p", 0, "1", "#### 1", 1), candidate("p", 1, "1", "#### 2", 1)}
 	for _, want := range []int{0, 1} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"stillhouse"
-	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/distill"
 )
 
@@ -21,8 +21,8 @@ type askers struct {
 	opened []asker
 }
 
-// open is the [curate.OpenAsker].
-func (a *askers) open(o curate.AskerOptions) curate.Asker {
+// open is the [reward.OpenAsker].
+func (a *askers) open(o reward.AskerOptions) reward.Asker {
 	d := distill.Options{Endpoint: o.Endpoint, Model: o.Model, APIKeyEnv: &o.APIKeyEnv, Concurrency: o.Concurrency, MaxRetries: &o.MaxRetries,
 		Store: a.store, Samples: distill.Exactly(1), Budget: distill.Budget{Requests: o.MaxRequests}}
 	d.ReasoningTags = []string{"<think>", "</think>"}
@@ -44,15 +44,15 @@ func (a *askers) tell(ui UI) {
 }
 
 // Ask asks. Its errors speak of the reward's options.
-func (a asker) Ask(ctx context.Context, q curate.AskerQuestion) ([]curate.AskerAnswer, error) {
+func (a asker) Ask(ctx context.Context, q reward.Question) ([]reward.Answer, error) {
 	items, err := a.stage.Ask(ctx, distill.Question{Messages: q.Messages, Samples: q.Samples, Seed: q.Seed, Temperature: q.Temperature,
 		MaxTokens: q.MaxTokens, Schema: q.Schema})
 	if err != nil {
 		return nil, ofJudge(err)
 	}
-	out := make([]curate.AskerAnswer, len(items))
+	out := make([]reward.Answer, len(items))
 	for i, it := range items {
-		out[i] = curate.AskerAnswer{Text: it.Content, Truncated: it.Truncated(), Err: ofJudge(it.Failed)}
+		out[i] = reward.Answer{Text: it.Content, Truncated: it.Truncated(), Err: ofJudge(it.Failed)}
 	}
 	return out, nil
 }

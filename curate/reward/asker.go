@@ -1,0 +1,47 @@
+package reward
+
+import (
+	"context"
+	"encoding/json"
+
+	"stillhouse"
+)
+
+// An Asker asks one model of one endpoint. What was answered before is not asked again; rates and retries are its own
+// business. Several goroutines may ask at once.
+type Asker interface {
+	// Ask gets the answers to a question, one for each of its samples, in their order. An error means that there are none: one
+	// that is [stillhouse.ErrInvalid] will not pass by itself.
+	Ask(ctx context.Context, q Question) ([]Answer, error)
+	Close() error
+}
+
+// AskerOptions are what is asked, and how fast.
+type AskerOptions struct {
+	Endpoint, Model string
+	APIKeyEnv       string // the environment variable of the key; empty sends none
+	Concurrency     int
+	MaxRetries      int
+	MaxRequests     int64 // 0 is no bound
+	Seeds           bool  // whether seeds are sent
+}
+
+// A Question is a conversation that is to be answered several times.
+type Question struct {
+	Messages    []stillhouse.Message
+	Samples     int
+	Seed        int64 // sample i of a conversation has a seed that follows from this one and i
+	Temperature float64
+	MaxTokens   int
+	Schema      json.RawMessage // of the answer, by response_format; nil for text
+}
+
+// An Answer is what one sample came to.
+type Answer struct {
+	Text      string
+	Truncated bool  // at MaxTokens
+	Err       error // why there is no answer
+}
+
+// OpenAsker makes an asker, which opens what it needs with its first question.
+type OpenAsker func(AskerOptions) Asker

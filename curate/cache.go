@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"math"
+	"slices"
 
 	"stillhouse"
 	"stillhouse/curate/reward"
@@ -37,7 +38,7 @@ func costly(r reward.Reward) bool {
 // A span is candidates that a reward is asked about together: one, or all of a prompt for a [reward.Group].
 type span struct {
 	from, to int
-	keys     []CacheKey // of its candidates, where their scores are kept
+	keys     [][]CacheKey // of its candidates, for each way in which the reward can ask, where their scores are kept
 }
 
 // spans are what a reward is asked about, in order.
@@ -60,7 +61,7 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 	var keys []CacheKey
 	for i := range all {
 		all[i].keys = s.keys(candidates[all[i].from:all[i].to], scores[all[i].from][:j])
-		keys = append(keys, all[i].keys...)
+		keys = append(keys, slices.Concat(all[i].keys...)...)
 	}
 	known, err := s.cache.Scores(ctx, keys)
 	if err != nil {
@@ -68,11 +69,17 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 	}
 	first := map[CacheKey]int{}
 	twins = map[int]int{}
+	kept := func(key CacheKey) bool { _, ok := known[key]; return ok }
 	for _, sp := range all {
-		whole := true
-		for i, key := range sp.keys {
+		way, whole := 0, false
+		for w, keys := range sp.keys {
+			if !slices.ContainsFunc(keys, func(key CacheKey) bool { return !kept(key) }) {
+				way, whole = w, true
+				break
+			}
+		}
+		for i, key := range sp.keys[way] {
 			score, ok := known[key]
-			whole = whole && ok
 			if !ok {
 				score = stillhouse.Score{Verdict: stillhouse.Errored, Evidence: "it was not asked"}
 			}
@@ -82,13 +89,13 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 		if whole {
 			continue
 		}
-		if from, ok := first[sp.keys[0]]; ok {
-			for i := range sp.keys {
+		if from, ok := first[sp.keys[0][0]]; ok {
+			for i := range sp.to - sp.from {
 				twins[sp.from+i] = from + i
 			}
 			continue
 		}
-		first[sp.keys[0]] = sp.from
+		first[sp.keys[0][0]] = sp.from
 		left = append(left, sp)
 	}
 	return left, twins, nil
@@ -102,8 +109,14 @@ func (s scorer) keep(ctx context.Context, sp span, got []stillhouse.Score) error
 			return nil // of a prompt's candidates none, since they were judged together
 		}
 	}
+	way := 0
+	if d, ok := s.Reward.(reward.Deciding); ok && len(sp.keys) > 1 {
+		if way = d.Way(); way < 0 {
+			return nil // it asked nobody
+		}
+	}
 	for i := range got {
-		kept, err := s.cache.KeepScore(ctx, sp.keys[i], s.kind, got[i])
+		kept, err := s.cache.KeepScore(ctx, sp.keys[way][i], s.kind, got[i])
 		if err != nil {
 			return err
 		}
@@ -113,10 +126,17 @@ func (s scorer) keep(ctx context.Context, sp span, got []stillhouse.Score) error
 	return nil
 }
 
-// keys are the keys of candidates that are judged together, one or all of a prompt.
-func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Score) []CacheKey {
+// keys are the keys of candidates that are judged together, one or all of a prompt, for each way in which the reward can ask.
+func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Score) (ways [][]CacheKey) {
+	for _, identity := range s.identities {
+		ways = append(ways, s.keysOf(identity, candidates, before))
+	}
+	return ways
+}
+
+func (s scorer) keysOf(identity string, candidates []stillhouse.Candidate, before []stillhouse.Score) []CacheKey {
 	d := digest{sha256.New()}
-	d.text(s.identity)
+	d.text(identity)
 	if _, ok := s.Reward.(reward.Follower); ok {
 		d.number(uint64(len(before)))
 		for _, b := range before {

@@ -73,7 +73,7 @@ func (s slow) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score 
 // slowPanel is a panel of one reward whose scores are kept under its kind, version and options.
 func slowPanel(r reward.Reward, identity string, cache Cache) *panel {
 	turns := semaphore.NewWeighted(4)
-	p := &panel{turns: turns, scorers: []scorer{{Reward: r, name: "n", weight: 1, timeout: 1 << 40, turns: turns, kind: "slow", identity: identity, cached: costly(r)}}}
+	p := &panel{turns: turns, scorers: []scorer{{Reward: r, name: "n", weight: 1, timeout: 1 << 40, turns: turns, kind: "slow", identities: []string{identity}, cached: costly(r)}}}
 	p.use(cache)
 	return p
 }
@@ -189,6 +189,36 @@ func TestScoresOfFollowersAreThoseOfWhatTheyFollow(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, first, scores[0][1].Score)
 		require.Equal(t, min(2, round+1), r.asked["a"])
+	}
+}
+
+// A slowChoice finds out in which of two ways it asks.
+type slowChoice struct {
+	slow
+	way *int
+}
+
+func (s slowChoice) Way() int { return *s.way }
+
+// A score is kept under the way in which it came about, and found whichever that was.
+func TestScoresAreThoseOfTheWayOfAsking(t *testing.T) {
+	ctx, some := context.Background(), []stillhouse.Candidate{candidate("p", 0, "", "a", 1)}
+	for way, asked := range map[int]map[string]int{-1: {"first": 2, "second": 2, "either": 2}, 0: {"first": 1, "second": 2, "either": 1}, 1: {"first": 2, "second": 1, "either": 1}} {
+		for by, times := range asked {
+			cache := newMemoryCache()
+			r := slowChoice{newSlow(func(stillhouse.Candidate) stillhouse.Score { return stillhouse.Score{Verdict: stillhouse.Right} }), &way}
+			either := slowPanel(r, "first", cache)
+			either.scorers[0].identities = []string{"first", "second"}
+			_, err := either.ask(ctx, some)
+			require.NoError(t, err)
+			again := either
+			if by != "either" {
+				again = slowPanel(r.slow, by, cache)
+			}
+			_, err = again.ask(ctx, some)
+			require.NoError(t, err)
+			require.Equal(t, times, r.asked["a"], "way %d, looked up by %s", way, by)
+		}
 	}
 }
 

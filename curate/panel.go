@@ -32,9 +32,10 @@ type scorer struct {
 	cost    *cost
 	turns   *semaphore.Weighted // its own where it is Concurrent
 
-	kind, identity string
-	cached         bool  // whether its scores are kept, where there is a cache
-	cache          Cache // nil where they aren't
+	kind       string
+	identities []string // what its scores are kept under: one for each way in which it can ask, the first to be tried first
+	cached     bool     // whether its scores are kept, where there is a cache
+	cache      Cache    // nil where they aren't
 }
 
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
@@ -72,8 +73,18 @@ func newScorer(e reward.Entry) (s scorer, err error) {
 	if e.Cache != nil {
 		s.cached = *e.Cache
 	}
-	s.identity, err = identity(e.Kind, r, e.Options)
-	return s, err
+	ways := []reward.Options{e.Options}
+	if u, ok := e.Options.(reward.Undecided); ok && u.Ways() != nil {
+		ways = u.Ways()
+	}
+	for _, o := range ways {
+		id, err := identity(e.Kind, r, o)
+		if err != nil {
+			return s, err
+		}
+		s.identities = append(s.identities, id)
+	}
+	return s, nil
 }
 
 // askThrough gives the rewards that ask models the way to them. Without one they fail.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"stillhouse"
 	"stillhouse/curate/reward"
@@ -13,12 +14,15 @@ import (
 
 // asker is a model that a reward asks, by way of a stage that asks teachers: what is in the response store is not asked
 // again, and the endpoint is asked as fast as it takes it.
-type asker struct{ stage *distill.Distill }
+type asker struct {
+	stage     *distill.Distill
+	eitherWay atomic.Bool // it was asked what can be asked with a schema or in words
+}
 
 // askers are the models that the rewards of a step ask, with the response store at path.
 type askers struct {
 	store  string
-	opened []asker
+	opened []*asker
 }
 
 // open is the [reward.OpenAsker].
@@ -29,7 +33,7 @@ func (a *askers) open(o reward.AskerOptions) reward.Asker {
 	if !o.Seeds {
 		d.Seed = new(int64(-1))
 	}
-	one := asker{&distill.Distill{Options: d}}
+	one := &asker{stage: &distill.Distill{Options: d}}
 	a.opened = append(a.opened, one)
 	return one
 }
@@ -37,16 +41,24 @@ func (a *askers) open(o reward.AskerOptions) reward.Asker {
 // tell says what was asked. It is called before the rewards are closed.
 func (a *askers) tell(ui UI) {
 	for _, one := range a.opened {
-		if n := one.stage.Requests(); n.Requests+n.FromStore > 0 {
-			ui.say("%-8s %d requests to %s, %d answers from the response store", "judge", n.Requests, one.stage.Model, n.FromStore)
+		n := one.stage.Requests()
+		if n.Requests+n.FromStore == 0 {
+			continue
+		}
+		ui.say("%-8s %d requests to %s, %d answers from the response store", "judge", n.Requests, one.stage.Model, n.FromStore)
+		if taken, known := one.stage.Schemas(); known && !taken && one.eitherWay.Load() {
+			ui.say("%-8s %s: it takes no schemas of answers, and is asked in words (structured: auto)", "judge", one.stage.Model)
 		}
 	}
 }
 
 // Ask asks. Its errors speak of the reward's options.
-func (a asker) Ask(ctx context.Context, q reward.Question) ([]reward.Answer, error) {
+func (a *asker) Ask(ctx context.Context, q reward.Question) ([]reward.Answer, error) {
+	if q.InWords != nil {
+		a.eitherWay.Store(true)
+	}
 	items, err := a.stage.Ask(ctx, distill.Question{Messages: q.Messages, Samples: q.Samples, Seed: q.Seed, Temperature: q.Temperature,
-		MaxTokens: q.MaxTokens, Schema: q.Schema})
+		MaxTokens: q.MaxTokens, Schema: q.Schema, InWords: q.InWords})
 	if err != nil {
 		return nil, ofJudge(err)
 	}
@@ -57,7 +69,9 @@ func (a asker) Ask(ctx context.Context, q reward.Question) ([]reward.Answer, err
 	return out, nil
 }
 
-func (a asker) Close() error { return a.stage.Close() }
+func (a *asker) Schemas() (taken, known bool) { return a.stage.Schemas() }
+
+func (a *asker) Close() error { return a.stage.Close() }
 
 // ofJudge says the same of a judge's options.
 func ofJudge(err error) error {

@@ -13,6 +13,9 @@ type Asker interface {
 	// Ask gets the answers to a question, one for each of its samples, in their order. An error means that there are none: one
 	// that is [stillhouse.ErrInvalid] will not pass by itself.
 	Ask(ctx context.Context, q Question) ([]Answer, error)
+	// Schemas says whether questions that can be put in words too are asked with their schemas. It is the same for all of
+	// them, and known once one of them is answered.
+	Schemas() (taken, known bool)
 	Close() error
 }
 
@@ -34,6 +37,9 @@ type Question struct {
 	Temperature float64
 	MaxTokens   int
 	Schema      json.RawMessage // of the answer, by response_format; nil for text
+
+	// InWords are what is asked in place of Messages and Schema where the endpoint refuses schemas; nil makes that a failure.
+	InWords []stillhouse.Message
 }
 
 // An Answer is what one sample came to.

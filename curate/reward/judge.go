@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -17,22 +18,22 @@ import (
 // Judge is the reward judge: what a model says of an answer by a rubric, as in Zheng et al., "Judging
 // LLM-as-a-Judge with MT-Bench and Chatbot Arena" (2023), or which of two answers it finds better, in both orders.
 type Judge struct {
-	Endpoint    string    `yaml:"endpoint" json:"endpoint" doc:"The base URL of an OpenAI-compatible server, usually ending in /v1."`
-	Model       string    `yaml:"model" json:"model" doc:"The judge's name, as the endpoint knows it."`
-	APIKeyEnv   string    `yaml:"api_key_env" json:"api_key_env" doc:"The environment variable that holds the key; empty sends none."`
-	Rubric      string    `yaml:"rubric" json:"rubric" doc:"What is judged: helpfulness, instruction_following or honesty."`
-	RubricFile  string    `yaml:"rubric_file" json:"rubric_file" doc:"In its place, a Jinja template of the whole question, with the variables prompt, completion, reference, least and most; with pairwise first and second in place of completion."`
-	Scale       []float64 `yaml:"scale" json:"scale" doc:"The least and the highest mark, which become the scores 0 and 1."`
-	Threshold   *float64  `yaml:"threshold" json:"threshold" doc:"The mark from which on an answer is right, by default the middle of the scale; with pairwise the share of comparisons won, by default 0.5."`
-	Pairwise    string    `yaml:"pairwise" json:"pairwise" doc:"Compare in place of marking: reference compares with the reference answer (2 requests a candidate), all compares the K candidates of a prompt with each other (K × (K - 1) requests a prompt)."`
-	Samples     int       `yaml:"samples" json:"samples" doc:"How many marks the judge gives an answer, with different seeds; the score is their mean."`
-	Temperature *float64  `yaml:"temperature" json:"temperature" doc:"Sampling temperature; by default 0 for one sample, 1 for several."`
-	MaxTokens   int       `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens the judge may say; what is cut off there is unparsable."`
-	Seed        int64     `yaml:"seed" json:"seed" doc:"Every sample of every question has a seed of its own that follows from this one; a negative number sends no seeds."`
-	Structured  bool      `yaml:"structured" json:"structured" doc:"Ask for JSON by response_format with a schema, where the endpoint knows how; else in words."`
-	Concurrency int       `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time."`
-	MaxRetries  *int      `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass, within timeout."`
-	MaxRequests int64     `yaml:"max_requests" json:"max_requests" doc:"The most requests that one step of a run, or one stillhouse score, sends, those that fail included; beyond it candidates have no score. 0 is no bound."`
+	Endpoint    string     `yaml:"endpoint" json:"endpoint" doc:"The base URL of an OpenAI-compatible server, usually ending in /v1."`
+	Model       string     `yaml:"model" json:"model" doc:"The judge's name, as the endpoint knows it."`
+	APIKeyEnv   string     `yaml:"api_key_env" json:"api_key_env" doc:"The environment variable that holds the key; empty sends none."`
+	Rubric      string     `yaml:"rubric" json:"rubric" doc:"What is judged: helpfulness, instruction_following or honesty."`
+	RubricFile  string     `yaml:"rubric_file" json:"rubric_file" doc:"In its place, a Jinja template of the whole question, with the variables prompt, completion, reference, least and most; with pairwise first and second in place of completion."`
+	Scale       []float64  `yaml:"scale" json:"scale" doc:"The least and the highest mark, which become the scores 0 and 1."`
+	Threshold   *float64   `yaml:"threshold" json:"threshold" doc:"The mark from which on an answer is right, by default the middle of the scale; with pairwise the share of comparisons won, by default 0.5."`
+	Pairwise    string     `yaml:"pairwise" json:"pairwise" doc:"Compare in place of marking: reference compares with the reference answer (2 requests a candidate), all compares the K candidates of a prompt with each other (K × (K - 1) requests a prompt)."`
+	Samples     int        `yaml:"samples" json:"samples" doc:"How many marks the judge gives an answer, with different seeds; the score is their mean."`
+	Temperature *float64   `yaml:"temperature" json:"temperature" doc:"Sampling temperature; by default 0 for one sample, 1 for several."`
+	MaxTokens   int        `yaml:"max_tokens" json:"max_tokens" doc:"The most tokens the judge may say; what is cut off there is unparsable."`
+	Seed        int64      `yaml:"seed" json:"seed" doc:"Every sample of every question has a seed of its own that follows from this one; a negative number sends no seeds."`
+	Structured  Structured `yaml:"structured" json:"structured" doc:"Ask for JSON by response_format with a schema (true) or in words (false); auto asks in words from the first time on that the endpoint refuses the schema."`
+	Concurrency int        `yaml:"concurrency" json:"concurrency" doc:"The most requests at a time."`
+	MaxRetries  *int       `yaml:"max_retries" json:"max_retries" doc:"How often a request is sent again after an error that may pass, within timeout."`
+	MaxRequests int64      `yaml:"max_requests" json:"max_requests" doc:"The most requests that one step of a run, or one stillhouse score, sends, those that fail included; beyond it candidates have no score. 0 is no bound."`
 }
 
 // How candidates are compared.
@@ -41,7 +42,8 @@ const (
 	pairsOfAll         = "all"
 )
 
-// EnsureDefaults fills in: a scale of 1 to 10, one sample, 1,024 tokens, 16 requests at a time, 6 retries.
+// EnsureDefaults fills in: a scale of 1 to 10, one sample, 1,024 tokens, JSON where the endpoint takes a schema, 16 requests
+// at a time, 6 retries.
 func (o *Judge) EnsureDefaults() {
 	if o.Scale == nil {
 		o.Scale = []float64{1, 10}
@@ -64,6 +66,9 @@ func (o *Judge) EnsureDefaults() {
 	if o.MaxTokens == 0 {
 		o.MaxTokens = 1024
 	}
+	if o.Structured == "" {
+		o.Structured = StructuredAuto
+	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 16
 	}
@@ -73,6 +78,16 @@ func (o *Judge) EnsureDefaults() {
 }
 
 func (o *Judge) patience() (seconds float64) { return 300 }
+
+// Ways are JSON and words, where it is found out which the endpoint takes.
+func (o *Judge) Ways() []Options {
+	if o.Structured != StructuredAuto {
+		return nil
+	}
+	json, words := *o, *o
+	json.Structured, words.Structured = StructuredYes, StructuredNo
+	return []Options{&json, &words}
+}
 
 // Bounds are those of a share.
 func (o *Judge) Bounds() (least, most float64) { return 0, 1 }
@@ -166,8 +181,10 @@ var (
 	_ Comparer   = (*judge)(nil)
 	_ Concurrent = (*judge)(nil)
 	_ Asking     = (*judge)(nil)
+	_ Deciding   = (*judge)(nil)
 	_ Opener     = (*judge)(nil)
 	_ Bounded    = (*Judge)(nil)
+	_ Undecided  = (*Judge)(nil)
 )
 
 func (*judge) Name() string       { return "judge" }
@@ -194,6 +211,20 @@ func (j *judge) AskThrough(open OpenAsker) {
 		MaxRetries: *j.o.MaxRetries, MaxRequests: j.o.MaxRequests, Seeds: j.o.Seed >= 0})
 }
 
+// Way is that in which its endpoint is asked.
+func (j *judge) Way() int {
+	if j.asker == nil {
+		return -1
+	}
+	switch taken, known := j.asker.Schemas(); {
+	case !known:
+		return -1
+	case taken:
+		return 0
+	}
+	return 1
+}
+
 // Close ends the connections.
 func (j *judge) Close() error {
 	if j.asker == nil {
@@ -208,9 +239,26 @@ var (
 	choiceSchema = json.RawMessage(`{"type":"object","properties":{"reason":{"type":"string"},"better":{"type":"string","enum":["A","B","tie"]}},"required":["reason","better"],"additionalProperties":false}`)
 )
 
+// question is one that write writes, for an answer by the schema or in words.
+func (j *judge) question(write func(structured bool) (string, error), schema json.RawMessage) (q Question, err error) {
+	q = Question{Samples: j.o.Samples, Seed: j.o.Seed, Temperature: *j.o.Temperature, MaxTokens: j.o.MaxTokens}
+	user := func(structured bool) (ms []stillhouse.Message) {
+		text, failed := write(structured)
+		err = errors.Join(err, failed)
+		return []stillhouse.Message{{Role: "user", Content: text}}
+	}
+	if q.Messages = user(j.o.Structured != StructuredNo); j.o.Structured != StructuredNo {
+		q.Schema = schema
+	}
+	if j.o.Structured == StructuredAuto {
+		q.InWords = user(false)
+	}
+	return q, err
+}
+
 // ask asks one question. Where there are not all answers, the score says why: the mean of those that came by chance would
 // be another one the next time.
-func (j *judge) ask(ctx context.Context, text string, schema json.RawMessage) ([]Answer, *stillhouse.Score) {
+func (j *judge) ask(ctx context.Context, q Question) ([]Answer, *stillhouse.Score) {
 	because := func(err error) *stillhouse.Score {
 		s := unanswered(ctx, err)
 		return &s
@@ -220,11 +268,6 @@ func (j *judge) ask(ctx context.Context, text string, schema json.RawMessage) ([
 	}
 	if err := j.ended.Load(); err != nil {
 		return nil, because(*err)
-	}
-	q := Question{Messages: []stillhouse.Message{{Role: "user", Content: text}}, Samples: j.o.Samples, Seed: j.o.Seed,
-		Temperature: *j.o.Temperature, MaxTokens: j.o.MaxTokens}
-	if j.o.Structured {
-		q.Schema = schema
 	}
 	answers, err := j.asker.Ask(ctx, q)
 	if err != nil {
@@ -258,11 +301,13 @@ func (j *judge) Score(ctx context.Context, c stillhouse.Candidate) stillhouse.Sc
 	if j.o.Pairwise == pairsWithReference {
 		return j.againstReference(ctx, c)
 	}
-	text, err := j.rubric.mark(c, j.o.Scale[0], j.o.Scale[1], j.o.Structured)
+	q, err := j.question(func(structured bool) (string, error) {
+		return j.rubric.mark(c, j.o.Scale[0], j.o.Scale[1], structured)
+	}, markSchema)
 	if err != nil {
 		return cannotTell("%s", shortenTo("the question cannot be written: "+err.Error(), 300))
 	}
-	answers, failure := j.ask(ctx, text, markSchema)
+	answers, failure := j.ask(ctx, q)
 	if failure != nil {
 		return *failure
 	}

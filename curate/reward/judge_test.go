@@ -24,6 +24,7 @@ type script struct {
 	say  func(question string) string
 	fail error // of every question
 	miss error // of the last sample of every question
+	dumb bool  // it takes no schemas
 
 	mu     sync.Mutex
 	n      int
@@ -34,9 +35,18 @@ type script struct {
 func (s *script) open(o AskerOptions) Asker { s.opened = o; return s }
 func (s *script) Close() error              { return nil }
 
+func (s *script) Schemas() (taken, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dumb, len(s.asked) > 0
+}
+
 func (s *script) Ask(ctx context.Context, q Question) ([]Answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dumb && q.InWords != nil {
+		q.Messages, q.Schema = q.InWords, nil
+	}
 	s.asked = append(s.asked, q)
 	if err := errors.Join(s.fail, ctx.Err()); err != nil {
 		return nil, err
@@ -166,15 +176,56 @@ func TestJudgeMean(t *testing.T) {
 	assert.Equal(t, 5, s.asked[0].Samples)
 	assert.Equal(t, int64(3), s.asked[0].Seed)
 	assert.Equal(t, 1.0, s.asked[0].Temperature)
-	assert.Nil(t, s.asked[0].Schema)
+	assert.NotNil(t, s.asked[0].Schema)
 
 	got = judges(t, Judge{Samples: 2}, &script{says: []string{"no idea"}}).Score(context.Background(), candidate("p", 0, "", "7", 1))
 	assert.Equal(t, stillhouse.Score{Verdict: stillhouse.Unparsable, Evidence: `0 of 2 parsed: the judge did not end with score: "no idea"`}, got)
 
 	for threshold, verdict := range map[float64]string{3: stillhouse.Right, 3.5: stillhouse.Wrong} {
-		r := judges(t, Judge{Scale: []float64{0, 5}, Threshold: &threshold, Structured: true}, &script{says: []string{`{"score": 3}`}})
+		r := judges(t, Judge{Scale: []float64{0, 5}, Threshold: &threshold, Structured: StructuredYes}, &script{says: []string{`{"score": 3}`}})
 		got := r.Score(context.Background(), candidate("p", 0, "", "7", 1))
 		assert.Equal(t, stillhouse.Score{Score: 0.6, Verdict: verdict, Evidence: "3 on 0 to 5"}, got)
+	}
+}
+
+// A judge is asked with a schema, in words, or in either way: the text of the question is that of the way.
+func TestJudgeStructured(t *testing.T) {
+	for _, tc := range []struct {
+		said          Structured
+		dumb          bool
+		schema, words bool // what is asked for
+		way           int
+	}{
+		{"", false, true, true, 0}, {StructuredAuto, true, false, true, 1}, {StructuredYes, false, true, false, 0}, {StructuredNo, false, false, false, 0},
+	} {
+		s := &script{says: []string{"Score: 9"}, dumb: tc.dumb}
+		o := Judge{Structured: tc.said}
+		r := judges(t, o, s)
+		assert.Equal(t, -1, r.(Deciding).Way(), "nobody was asked yet")
+		assert.Equal(t, stillhouse.Right, r.Score(context.Background(), candidate("p", 0, "", "7", 1)).Verdict)
+		q := s.asked[0]
+		assert.Equal(t, tc.schema, q.Schema != nil)
+		assert.Equal(t, tc.schema, strings.Contains(q.Messages[0].Content, "JSON object"), q.Messages[0].Content)
+		if assert.Equal(t, tc.words, q.InWords != nil) && tc.words {
+			assert.Contains(t, q.InWords[0].Content, `"Score: N"`)
+		}
+		if tc.said == "" || tc.said == StructuredAuto {
+			assert.Equal(t, tc.way, r.(Deciding).Way())
+		}
+	}
+	// The ways of auto are the options that say so.
+	for i, said := range []string{"true", "false"} {
+		var e Entry
+		require.NoError(t, json.Unmarshal([]byte(`{"judge": {"endpoint": "http://x", "model": "m", "rubric": "honesty", "structured": `+said+`}}`), &e))
+		assert.Nil(t, e.Options.(Undecided).Ways())
+		want, err := json.Marshal(e.Options)
+		require.NoError(t, err)
+		auto := *e.Options.(*Judge)
+		auto.Structured = StructuredAuto
+		got, err := json.Marshal(auto.Ways()[i])
+		require.NoError(t, err)
+		assert.JSONEq(t, string(want), string(got))
+		assert.Contains(t, string(got), `"structured":`+said)
 	}
 }
 
@@ -359,7 +410,7 @@ func TestJudgeOptions(t *testing.T) {
 		`{"endpoint": "http://x", "model": "m", "rubric": "honesty", "max_retries": -1}`:                                      "judge.max_retries: is -1",
 		`{"endpoint": "http://x", "model": "m", "rubric": "honesty", "max_requests": -1}`:                                     "judge.max_requests: is -1",
 		`{"endpoint": "http://x", "model": "m", "rubric": "honesty", "seed": 9007199254740992}`:                               "judge.seed: is 9007199254740992",
-		`{"endpoint": "http://x", "model": "m", "rubric": "honesty", "structured": "auto"}`:                                   "structured",
+		`{"endpoint": "http://x", "model": "m", "rubric": "honesty", "structured": "maybe"}`:                                  `judge.structured: wants true, false or auto, not "maybe"`,
 		fmt.Sprintf(`{"endpoint": "http://x", "model": "m", "rubric_file": %q}`, file("{{ completio }}")):                     `judge.rubric_file: `,
 		fmt.Sprintf(`{"endpoint": "http://x", "model": "m", "rubric_file": %q}`, file("{{ prompt }}")):                        "does not show what is judged: write {{ completion }}",
 		fmt.Sprintf(`{"endpoint": "http://x", "model": "m", "rubric_file": %q}`, file("{% if %}")):                            "judge.rubric_file: ",

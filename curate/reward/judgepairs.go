@@ -35,11 +35,11 @@ func (j *judge) compare(ctx context.Context, c stillhouse.Candidate, x, y string
 	}
 	var choices, reasons [2]string
 	for i, order := range [2][2]string{{x, y}, {y, x}} {
-		text, err := j.rubric.compare(c, order[0], order[1], j.o.Structured)
+		q, err := j.question(func(structured bool) (string, error) { return j.rubric.compare(c, order[0], order[1], structured) }, choiceSchema)
 		if err != nil {
 			return comparison{how: shortenTo("the question cannot be written: "+err.Error(), 200)}
 		}
-		answers, failure := j.ask(ctx, text, choiceSchema)
+		answers, failure := j.ask(ctx, q)
 		if failure != nil {
 			return comparison{failure: failure}
 		}

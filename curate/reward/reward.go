@@ -71,6 +71,13 @@ type Asking interface {
 	AskThrough(open OpenAsker)
 }
 
+// A Deciding is a Reward that can ask in several ways and finds out which: see [Undecided].
+type Deciding interface {
+	Reward
+	// Way is the place of the way in which it asks among those of its options; negative until it is found out.
+	Way() int
+}
+
 // Options are the options of one kind of reward, a struct that the config is read into.
 type Options interface {
 	options.Struct
@@ -90,6 +97,13 @@ type Following interface {
 	Options
 	// ValidateAfter is Validate where it stands after rewards of these names.
 	ValidateAfter(names []string) error
+}
+
+// Undecided are the options of a reward that can ask in several ways.
+type Undecided interface {
+	Options
+	// Ways are the options that say each way, nil where these do. Scores are those of the way in which they came about.
+	Ways() []Options
 }
 
 // Risky are the options of a reward that can be of harm.

@@ -62,5 +62,5 @@ func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate
 // Close ends what the rewards have started.
 func (a *Acceptor) Close() error { return a.panel.Close() }
 
-// AskThrough gives the rewards that ask models the way to them. It is called before the first candidate.
-func (a *Acceptor) AskThrough(open reward.OpenAsker) { a.panel.askThrough(open) }
+// AskThrough gives the rewards the way to the models and servers that they ask. It is called before the first candidate.
+func (a *Acceptor) AskThrough(out Outside) { a.panel.askThrough(out) }

@@ -87,14 +87,25 @@ func newScorer(e reward.Entry) (s scorer, err error) {
 	return s, nil
 }
 
-// askThrough gives the rewards that ask models the way to them. Without one they fail.
-func (p *panel) askThrough(open reward.OpenAsker) {
-	if open == nil {
+// Outside is how rewards reach models and servers, each by its name.
+type Outside interface {
+	// Asker makes an asker for a reward, which opens what it needs with its first question.
+	Asker(name string, o reward.AskerOptions) reward.Asker
+	// Meter takes in what a reward asks of a server by itself; nil for nobody.
+	Meter(name string) reward.Meter
+}
+
+// askThrough gives the rewards the way outside. Without one those that ask models fail.
+func (p *panel) askThrough(out Outside) {
+	if out == nil {
 		return
 	}
 	for _, s := range p.scorers {
 		if a, ok := s.Reward.(reward.Asking); ok {
-			a.AskThrough(open)
+			a.AskThrough(func(o reward.AskerOptions) reward.Asker { return out.Asker(s.name, o) })
+		}
+		if m, ok := s.Reward.(reward.Metered); ok {
+			m.Meter(out.Meter(s.name))
 		}
 	}
 }

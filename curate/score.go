@@ -31,7 +31,7 @@ type Score struct {
 	panel *panel // since the first batch
 	cache Cache
 
-	openAsker reward.OpenAsker
+	outside Outside
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -117,11 +117,11 @@ func (s *Score) Use(c Cache) {
 	s.cache = c
 }
 
-// AskThrough gives the stage the way to the models that its rewards ask. It is called before the first batch.
-func (s *Score) AskThrough(open reward.OpenAsker) {
+// AskThrough gives the stage the way to the models and servers that its rewards ask. It is called before the first batch.
+func (s *Score) AskThrough(out Outside) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.openAsker = open
+	s.outside = out
 }
 
 // Warnings are what people should know of the rewards before they are asked.
@@ -170,7 +170,7 @@ func (s *Score) open() (*panel, error) {
 	}
 	p.combine = s.Combine
 	p.use(s.cache)
-	p.askThrough(s.openAsker)
+	p.askThrough(s.outside)
 	s.panel = p
 	return p, nil
 }

@@ -141,6 +141,9 @@ func TestJudgingIsStopped(t *testing.T) {
 	assert.EqualValues(t, 24, report.Ledger["curate"].In)
 	assert.Equal(t, 24+1, countJudged(model), "24 candidates, and the question that was never answered")
 	assert.Zero(t, model.Resent())
+	require.Len(t, report.Rewards, 1)
+	assert.EqualValues(t, 24+1, report.Rewards[0].Requests, "of both processes")
+	assert.EqualValues(t, 24, report.Rewards[0].Asked)
 }
 
 // scoreByJudge scores rows with completions as stillhouse score does.

@@ -74,7 +74,7 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 	defer func() { err = errors.Join(err, end()) }()
 	score.Use(cache)
 	models := &askers{store: o.Store}
-	score.AskThrough(models.open)
+	score.AskThrough(models)
 	if len(score.NeedsReference()) > 0 {
 		if err := s.countReferences(ctx); err != nil {
 			return err

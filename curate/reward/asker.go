@@ -49,5 +49,15 @@ type Answer struct {
 	Err       error // why there is no answer
 }
 
+// Usage is what was asked of a server that a reward asks by itself, and what the server says that it took.
+type Usage struct {
+	Requests, Answers              int64
+	PromptTokens, CompletionTokens int64 // 0 where the server counts none
+}
+
+// A Meter takes in what is asked, before a request is sent and when it is answered. An error is that of the request. Several
+// goroutines may call it at once.
+type Meter func(Usage) error
+
 // OpenAsker makes an asker, which opens what it needs with its first question.
 type OpenAsker func(AskerOptions) Asker

@@ -31,6 +31,7 @@ type httpReward struct{ *poster }
 var (
 	_ Concurrent = httpReward{}
 	_ Opener     = httpReward{}
+	_ Metered    = httpReward{}
 	_ Group      = httpBatch{}
 	_ Concurrent = httpBatch{}
 )

@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -104,6 +105,40 @@ func TestHTTP(t *testing.T) {
 			assert.Equal(t, "7", row["reference"])
 		})
 	}
+}
+
+// What is asked is counted before it is sent, with the tokens that the server says; what cannot be counted is not sent.
+func TestPostsAreCounted(t *testing.T) {
+	for _, tc := range []struct {
+		said []string
+		want Usage
+	}{
+		{[]string{`{"data":[{"score":1}],"usage":{"prompt_tokens":7,"total_tokens":7,"completion_tokens":0}}`}, Usage{Requests: 1, Answers: 1, PromptTokens: 7}},
+		{[]string{"busy", "down", `{"data":[{"score":1}],"usage":{"total_tokens":9,"completion_tokens":2}}`}, Usage{Requests: 3, Answers: 1, PromptTokens: 7, CompletionTokens: 2}},
+		{[]string{`{"data":[{"score":1}]}`}, Usage{Requests: 1, Answers: 1}},
+		{[]string{`{"data":[{"score":1}],"usage":"seven"}`}, Usage{Requests: 1, Answers: 1}},
+		{[]string{`{"data":[{"score":1}],"usage":{"prompt_tokens":-7}}`}, Usage{Requests: 1, Answers: 1}},
+		{[]string{`[1]`}, Usage{Requests: 1, Answers: 1}},
+		{[]string{"no"}, Usage{Requests: 1}},
+	} {
+		var posted []string
+		r := served(t, &Model{API: "score", Post: Post{URL: answers(t, &posted, nil, tc.said...)}}, nil)
+		var got Usage
+		r.(Metered).Meter(func(u Usage) error {
+			got.Requests, got.Answers = got.Requests+u.Requests, got.Answers+u.Answers
+			got.PromptTokens, got.CompletionTokens = got.PromptTokens+u.PromptTokens, got.CompletionTokens+u.CompletionTokens
+			return nil
+		})
+		r.Score(context.Background(), candidate("p", 0, "", "x", 1))
+		assert.Equal(t, tc.want, got, tc.said)
+	}
+	var posted []string
+	r := served(t, &HTTP{Post: Post{URL: answers(t, &posted, nil, `{"id": "p/0", "score": 1}`)}}, nil)
+	r.(Metered).Meter(func(Usage) error { return errors.New("the disk is full") })
+	got := r.Score(context.Background(), candidate("p", 0, "", "x", 1))
+	assert.Equal(t, stillhouse.Errored, got.Verdict)
+	assert.Equal(t, "the disk is full", got.Evidence)
+	assert.Empty(t, posted)
 }
 
 // A server that hangs costs its own row, in its time.

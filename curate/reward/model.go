@@ -109,6 +109,7 @@ type rewardModel struct {
 var (
 	_ Concurrent = (*rewardModel)(nil)
 	_ Opener     = (*rewardModel)(nil)
+	_ Metered    = (*rewardModel)(nil)
 )
 
 func (*rewardModel) Name() string      { return "reward_model" }

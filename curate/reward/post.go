@@ -3,6 +3,7 @@ package reward
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -62,6 +63,7 @@ type poster struct {
 	o      Post
 	key    string
 	client *http.Client
+	meter  Meter // nil where nobody counts
 	wait   func(ctx context.Context, d time.Duration) error
 }
 
@@ -100,6 +102,35 @@ func (p *poster) Close() error {
 	return nil
 }
 
+// Meter has what is asked counted.
+func (p *poster) Meter(m Meter) { p.meter = m }
+
+func (p *poster) count(u Usage) error {
+	if p.meter == nil {
+		return nil
+	}
+	return p.meter(u)
+}
+
+// usageOf is what an answer says of its tokens, in the form of OpenAI's API: vLLM says it, text-embeddings-inference doesn't.
+func usageOf(answer []byte) (u Usage) {
+	var said struct {
+		Usage struct {
+			Prompt     int64 `json:"prompt_tokens"`
+			Completion int64 `json:"completion_tokens"`
+			Total      int64 `json:"total_tokens"`
+		} `json:"usage"`
+	}
+	if json.Unmarshal(answer, &said) != nil {
+		return u
+	}
+	u.PromptTokens, u.CompletionTokens = max(0, said.Usage.Prompt), max(0, said.Usage.Completion)
+	if u.PromptTokens == 0 {
+		u.PromptTokens = max(0, said.Usage.Total-u.CompletionTokens)
+	}
+	return u
+}
+
 // Concurrency is how many requests there may be at a time.
 func (p *poster) Concurrency() int { return p.o.Concurrency }
 
@@ -129,6 +160,9 @@ func (p *poster) once(ctx context.Context, body []byte, most int64) (answer []by
 	if p.key != "" {
 		req.Header.Set("Authorization", "Bearer "+p.key)
 	}
+	if err := p.count(Usage{Requests: 1}); err != nil {
+		return nil, -1, err
+	}
 	res, err := p.client.Do(req)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the server cannot be asked: %w", err)
@@ -141,7 +175,9 @@ func (p *poster) once(ctx context.Context, body []byte, most int64) (answer []by
 	case int64(len(answer)) > most:
 		return nil, -1, fmt.Errorf("the server answered with more than %d bytes", most)
 	case res.StatusCode/100 == 2:
-		return answer, 0, nil
+		u := usageOf(answer)
+		u.Answers = 1
+		return answer, -1, p.count(u)
 	}
 	said := strings.TrimSpace(string(answer))
 	if p.key != "" {

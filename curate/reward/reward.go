@@ -71,6 +71,12 @@ type Asking interface {
 	AskThrough(open OpenAsker)
 }
 
+// A Metered is a Reward that asks a server by itself. What an [Asking] one asks is counted by its asker.
+type Metered interface {
+	Reward
+	Meter(m Meter)
+}
+
 // A Deciding is a Reward that can ask in several ways and finds out which: see [Undecided].
 type Deciding interface {
 	Reward

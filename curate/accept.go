@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // An Acceptor judges candidates while a teacher is still being asked: which of them [Select] would take, were there no
@@ -17,7 +18,7 @@ type Acceptor struct {
 	policy Select
 }
 
-// Acceptor makes the judge of this config, which is valid and has its defaults. It can't be had where a reward is a [Group]:
+// Acceptor makes the judge of this config, which is valid and has its defaults. It can't be had where a reward is a [reward.Group]:
 // that judges all candidates of a prompt, and here they come one by one. The cache may be nil; with one, [Score] finds there
 // what was asked here.
 func (c *Config) Acceptor(cache Cache) (*Acceptor, error) {
@@ -26,7 +27,7 @@ func (c *Config) Acceptor(cache Cache) (*Acceptor, error) {
 		return nil, err
 	}
 	for _, s := range p.scorers {
-		if _, ok := s.Reward.(Group); ok {
+		if _, ok := s.Reward.(reward.Group); ok {
 			return nil, errors.Join(stillhouse.Invalidf("reward %q judges the candidates of a prompt together, and can't judge while they are still asked for", s.name), p.Close())
 		}
 	}
@@ -60,3 +61,6 @@ func (a *Acceptor) Accept(ctx context.Context, candidates []stillhouse.Candidate
 
 // Close ends what the rewards have started.
 func (a *Acceptor) Close() error { return a.panel.Close() }
+
+// AskThrough gives the rewards the way to the models and servers that they ask. It is called before the first candidate.
+func (a *Acceptor) AskThrough(out Outside) { a.panel.askThrough(out) }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"hash"
 	"math"
+	"slices"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // A CacheKey stands for all that a score depends on: the kind of reward, its version and options, and the candidate.
@@ -24,31 +26,24 @@ type Cache interface {
 	KeepScore(ctx context.Context, key CacheKey, kind string, s stillhouse.Score) (stillhouse.Score, error)
 }
 
-// A Costly is a Reward that says whether its scores are worth keeping in a [Cache]: whether it takes longer to ask than
-// the tenth of a millisecond of looking up, or costs money. A [Concurrent] one is taken to be, unless it says otherwise;
-// others are not.
-type Costly interface {
-	Reward
-	Costly() bool
-}
-
-func costly(r Reward) bool {
-	if c, ok := r.(Costly); ok {
+// costly says whether the scores of a reward are kept where its entry doesn't say.
+func costly(r reward.Reward) bool {
+	if c, ok := r.(reward.Costly); ok {
 		return c.Costly()
 	}
-	_, waits := r.(Concurrent)
+	_, waits := r.(reward.Concurrent)
 	return waits
 }
 
-// A span is candidates that a reward is asked about together: one, or all of a prompt for a [Group].
+// A span is candidates that a reward is asked about together: one, or all of a prompt for a [reward.Group].
 type span struct {
 	from, to int
-	keys     []CacheKey // of its candidates, where their scores are kept
+	keys     [][]CacheKey // of its candidates, for each way in which the reward can ask, where their scores are kept
 }
 
 // spans are what a reward is asked about, in order.
 func (s scorer) spans(candidates []stillhouse.Candidate) (out []span) {
-	_, together := s.Reward.(Group)
+	_, together := s.Reward.(reward.Group)
 	for from := 0; from < len(candidates); {
 		to := from + 1
 		if together {
@@ -66,7 +61,7 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 	var keys []CacheKey
 	for i := range all {
 		all[i].keys = s.keys(candidates[all[i].from:all[i].to], scores[all[i].from][:j])
-		keys = append(keys, all[i].keys...)
+		keys = append(keys, slices.Concat(all[i].keys...)...)
 	}
 	known, err := s.cache.Scores(ctx, keys)
 	if err != nil {
@@ -74,11 +69,17 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 	}
 	first := map[CacheKey]int{}
 	twins = map[int]int{}
+	kept := func(key CacheKey) bool { _, ok := known[key]; return ok }
 	for _, sp := range all {
-		whole := true
-		for i, key := range sp.keys {
+		way, whole := 0, false
+		for w, keys := range sp.keys {
+			if !slices.ContainsFunc(keys, func(key CacheKey) bool { return !kept(key) }) {
+				way, whole = w, true
+				break
+			}
+		}
+		for i, key := range sp.keys[way] {
 			score, ok := known[key]
-			whole = whole && ok
 			if !ok {
 				score = stillhouse.Score{Verdict: stillhouse.Errored, Evidence: "it was not asked"}
 			}
@@ -88,13 +89,13 @@ func (s scorer) recall(ctx context.Context, candidates []stillhouse.Candidate, s
 		if whole {
 			continue
 		}
-		if from, ok := first[sp.keys[0]]; ok {
-			for i := range sp.keys {
+		if from, ok := first[sp.keys[0][0]]; ok {
+			for i := range sp.to - sp.from {
 				twins[sp.from+i] = from + i
 			}
 			continue
 		}
-		first[sp.keys[0]] = sp.from
+		first[sp.keys[0][0]] = sp.from
 		left = append(left, sp)
 	}
 	return left, twins, nil
@@ -108,8 +109,14 @@ func (s scorer) keep(ctx context.Context, sp span, got []stillhouse.Score) error
 			return nil // of a prompt's candidates none, since they were judged together
 		}
 	}
+	way := 0
+	if d, ok := s.Reward.(reward.Deciding); ok && len(sp.keys) > 1 {
+		if way = d.Way(); way < 0 {
+			return nil // it asked nobody
+		}
+	}
 	for i := range got {
-		kept, err := s.cache.KeepScore(ctx, sp.keys[i], s.kind, got[i])
+		kept, err := s.cache.KeepScore(ctx, sp.keys[way][i], s.kind, got[i])
 		if err != nil {
 			return err
 		}
@@ -119,11 +126,18 @@ func (s scorer) keep(ctx context.Context, sp span, got []stillhouse.Score) error
 	return nil
 }
 
-// keys are the keys of candidates that are judged together, one or all of a prompt.
-func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Score) []CacheKey {
+// keys are the keys of candidates that are judged together, one or all of a prompt, for each way in which the reward can ask.
+func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Score) (ways [][]CacheKey) {
+	for _, identity := range s.identities {
+		ways = append(ways, s.keysOf(identity, candidates, before))
+	}
+	return ways
+}
+
+func (s scorer) keysOf(identity string, candidates []stillhouse.Candidate, before []stillhouse.Score) []CacheKey {
 	d := digest{sha256.New()}
-	d.text(s.identity)
-	if _, ok := s.Reward.(Follower); ok {
+	d.text(identity)
+	if _, ok := s.Reward.(reward.Follower); ok {
 		d.number(uint64(len(before)))
 		for _, b := range before {
 			d.text(b.Name)
@@ -132,7 +146,7 @@ func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Scor
 			d.text(b.Evidence)
 		}
 	}
-	_, together := s.Reward.(Group)
+	_, together := s.Reward.(reward.Group)
 	for _, c := range candidates {
 		if together {
 			d.number(uint64(c.Sample))
@@ -151,7 +165,7 @@ func (s scorer) keys(candidates []stillhouse.Candidate, before []stillhouse.Scor
 }
 
 // identity is what of a reward its scores depend on.
-func identity(kind string, r Reward, o RewardOptions) (string, error) {
+func identity(kind string, r reward.Reward, o reward.Options) (string, error) {
 	said, err := json.Marshal(o)
 	if err != nil {
 		return "", fmt.Errorf("options of reward %s: %w", kind, err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // A memoryCache is a cache that counts.
@@ -60,7 +61,6 @@ func newSlow(say func(c stillhouse.Candidate) stillhouse.Score) slow {
 	return slow{&sync.Mutex{}, map[string]int{}, say}
 }
 
-func (slow) Name() string     { return "slow" }
 func (slow) Version() string  { return "1" }
 func (slow) Concurrency() int { return 4 }
 func (s slow) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score {
@@ -71,9 +71,9 @@ func (s slow) Score(_ context.Context, c stillhouse.Candidate) stillhouse.Score 
 }
 
 // slowPanel is a panel of one reward whose scores are kept under its kind, version and options.
-func slowPanel(r Reward, identity string, cache Cache) *panel {
+func slowPanel(r reward.Reward, identity string, cache Cache) *panel {
 	turns := semaphore.NewWeighted(4)
-	p := &panel{turns: turns, scorers: []scorer{{Reward: r, name: "n", weight: 1, timeout: 1 << 40, turns: turns, kind: "slow", identity: identity, cached: costly(r)}}}
+	p := &panel{turns: turns, scorers: []scorer{{Reward: r, name: "n", weight: 1, timeout: 1 << 40, turns: turns, kind: "slow", identities: []string{identity}, cached: costly(r)}}}
 	p.use(cache)
 	return p
 }
@@ -192,19 +192,49 @@ func TestScoresOfFollowersAreThoseOfWhatTheyFollow(t *testing.T) {
 	}
 }
 
+// A slowChoice finds out in which of two ways it asks.
+type slowChoice struct {
+	slow
+	way *int
+}
+
+func (s slowChoice) Way() int { return *s.way }
+
+// A score is kept under the way in which it came about, and found whichever that was.
+func TestScoresAreThoseOfTheWayOfAsking(t *testing.T) {
+	ctx, some := context.Background(), []stillhouse.Candidate{candidate("p", 0, "", "a", 1)}
+	for way, asked := range map[int]map[string]int{-1: {"first": 2, "second": 2, "either": 2}, 0: {"first": 1, "second": 2, "either": 1}, 1: {"first": 2, "second": 1, "either": 1}} {
+		for by, times := range asked {
+			cache := newMemoryCache()
+			r := slowChoice{newSlow(func(stillhouse.Candidate) stillhouse.Score { return stillhouse.Score{Verdict: stillhouse.Right} }), &way}
+			either := slowPanel(r, "first", cache)
+			either.scorers[0].identities = []string{"first", "second"}
+			_, err := either.ask(ctx, some)
+			require.NoError(t, err)
+			again := either
+			if by != "either" {
+				again = slowPanel(r.slow, by, cache)
+			}
+			_, err = again.ask(ctx, some)
+			require.NoError(t, err)
+			require.Equal(t, times, r.asked["a"], "way %d, looked up by %s", way, by)
+		}
+	}
+}
+
 func TestWhichScoresAreKept(t *testing.T) {
 	no, yes := false, true
 	for _, c := range []struct {
-		entry RewardEntry
+		entry reward.Entry
 		kept  []string
 	}{
-		{RewardEntry{Kind: "math"}, nil},
-		{RewardEntry{Kind: "majority"}, nil},
-		{RewardEntry{Kind: "math", Shared: Shared{Cache: &no}}, nil},
-		{RewardEntry{Kind: "math", Shared: Shared{Name: "m", Cache: &yes}}, []string{"m"}},
+		{reward.Entry{Kind: "math"}, nil},
+		{reward.Entry{Kind: "majority"}, nil},
+		{reward.Entry{Kind: "math", Shared: reward.Shared{Cache: &no}}, nil},
+		{reward.Entry{Kind: "math", Shared: reward.Shared{Name: "m", Cache: &yes}}, []string{"m"}},
 	} {
 		c.entry.EnsureDefaults()
-		traits, err := (&Score{Rewards: []RewardEntry{c.entry}}).Traits()
+		traits, err := (&Score{Rewards: []reward.Entry{c.entry}}).Traits()
 		require.NoError(t, err)
 		require.Equal(t, c.kept, traits.Kept, "%+v", c.entry)
 	}
@@ -229,7 +259,7 @@ func TestFailingCache(t *testing.T) {
 func TestJudgeThatRecalls(t *testing.T) {
 	ctx, cache := context.Background(), newMemoryCache()
 	yes := true
-	c := Config{Rewards: []RewardEntry{{Kind: "math", Shared: Shared{Cache: &yes}}}, Select: Select{MinReward: one()}}
+	c := Config{Rewards: []reward.Entry{{Kind: "math", Shared: reward.Shared{Cache: &yes}}}, Select: Select{MinReward: one()}}
 	c.EnsureDefaults()
 	candidates := []stillhouse.Candidate{candidate("p", 0, "1", "#### 1", 1), candidate("p", 1, "1", "#### 2", 1)}
 	for _, want := range []int{0, 1} {

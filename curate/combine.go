@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/options"
 )
 
@@ -29,7 +30,7 @@ const (
 var combinations = []string{string(Weights), string(All), string(Any), string(Lexicographic)}
 
 // check is an Invalid error when there is no such combination, or when a weight says what it has no word for.
-func (c Combination) check(entries []RewardEntry) error {
+func (c Combination) check(entries []reward.Entry) error {
 	if !slices.Contains(combinations, string(c)) && c != "" {
 		return options.Wrongf("combine", "%q is not a way to combine rewards: %s", string(c), options.Nearest(string(c), combinations))
 	}

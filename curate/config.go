@@ -1,16 +1,19 @@
+// Package curate turns candidates into training rows: [Score] has rewards say what each candidate is worth, [Select] keeps
+// the best candidates of each prompt. The rewards themselves are package reward.
 package curate
 
 import (
 	"slices"
 
+	"stillhouse/curate/reward"
 	"stillhouse/internal/options"
 )
 
 // Config is the config's block curate.
 type Config struct {
-	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards that score each candidate, each {KIND: {OPTIONS}} or only its kind."`
-	Combine Combination   `yaml:"combine" json:"combine" doc:"How the scores become one reward: weights (the sum of weight × score), all (1 when every reward says right, else 0), any (1 when one does), or lexicographic (the first reward's score, with ties broken by the second, then the third and fourth). Rewards of weight 0 don't count."`
-	Select  Select        `yaml:"select" json:"select" doc:"Which candidates of a prompt are kept."`
+	Rewards []reward.Entry `yaml:"rewards" json:"rewards" doc:"The rewards that score each candidate, each {KIND: {OPTIONS}} or only its kind."`
+	Combine Combination    `yaml:"combine" json:"combine" doc:"How the scores become one reward: weights (the sum of weight × score), all (1 when every reward says right, else 0), any (1 when one does), or lexicographic (the first reward's score, with ties broken by the second, then the third and fourth). Rewards of weight 0 don't count."`
+	Select  Select         `yaml:"select" json:"select" doc:"Which candidates of a prompt are kept."`
 }
 
 // EnsureDefaults fills in what is not said.
@@ -49,13 +52,6 @@ func (c *Config) validateSelect() error {
 	return nil
 }
 
-// Bounded are the options of a reward whose scores are within bounds that are known beforehand.
-type Bounded interface {
-	RewardOptions
-	// Bounds are the least and the greatest score.
-	Bounds() (least, most float64)
-}
-
 // most is the greatest reward that a candidate can have, where that is known.
 func (c *Config) most() (sum float64, known bool) {
 	switch c.Combine {
@@ -69,7 +65,7 @@ func (c *Config) most() (sum float64, known bool) {
 		if *e.Weight == 0 {
 			continue
 		}
-		b, ok := e.Options.(Bounded)
+		b, ok := e.Options.(reward.Bounded)
 		if !ok {
 			return 0, false
 		}

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"runtime"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 )
 
 // A panel is the rewards of a config, ready to be asked. Several goroutines may ask at once.
@@ -26,27 +25,25 @@ type panel struct {
 
 // A scorer is one reward of a panel.
 type scorer struct {
-	Reward
+	reward.Reward
 	name    string
 	weight  float64
 	timeout time.Duration
 	cost    *cost
 	turns   *semaphore.Weighted // its own where it is Concurrent
 
-	kind, identity string
-	cached         bool  // whether its scores are kept, where there is a cache
-	cache          Cache // nil where they aren't
+	kind       string
+	identities []string // what its scores are kept under: one for each way in which it can ask, the first to be tried first
+	cached     bool     // whether its scores are kept, where there is a cache
+	cache      Cache    // nil where they aren't
 }
 
-// An opener is a Reward that must see whether it can work here before it is asked.
-type opener interface{ Open() error }
-
 // newPanel makes the rewards. The entries may be shared between goroutines: nothing in them is changed.
-func newPanel(entries []RewardEntry) (p *panel, err error) {
+func newPanel(entries []reward.Entry) (p *panel, err error) {
 	p = &panel{turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	for _, e := range entries {
-		s, err := e.scorer()
-		if o, ok := s.Reward.(opener); ok && err == nil {
+		s, err := newScorer(e)
+		if o, ok := s.Reward.(reward.Opener); ok && err == nil {
 			if err = o.Open(); err != nil {
 				err = fmt.Errorf("reward %q: %w", s.name, err)
 			}
@@ -55,12 +52,62 @@ func newPanel(entries []RewardEntry) (p *panel, err error) {
 			return nil, errors.Join(err, p.Close())
 		}
 		s.turns, s.cost = p.turns, &cost{}
-		if c, ok := s.Reward.(Concurrent); ok {
+		if c, ok := s.Reward.(reward.Concurrent); ok {
 			s.turns = semaphore.NewWeighted(int64(max(1, c.Concurrency())))
 		}
 		p.scorers = append(p.scorers, s)
 	}
 	return p, nil
+}
+
+// newScorer makes the reward of an entry.
+func newScorer(e reward.Entry) (s scorer, err error) {
+	if e, err = e.Filled(); err != nil {
+		return s, err
+	}
+	r, err := e.New()
+	if err != nil {
+		return s, err
+	}
+	s = scorer{Reward: r, name: e.Name, weight: *e.Weight, timeout: time.Duration(e.Timeout * float64(time.Second)), kind: e.Kind, cached: costly(r)}
+	if e.Cache != nil {
+		s.cached = *e.Cache
+	}
+	ways := []reward.Options{e.Options}
+	if u, ok := e.Options.(reward.Undecided); ok && u.Ways() != nil {
+		ways = u.Ways()
+	}
+	for _, o := range ways {
+		id, err := identity(e.Kind, r, o)
+		if err != nil {
+			return s, err
+		}
+		s.identities = append(s.identities, id)
+	}
+	return s, nil
+}
+
+// Outside is how rewards reach models and servers, each by its name.
+type Outside interface {
+	// Asker makes an asker for a reward, which opens what it needs with its first question.
+	Asker(name string, o reward.AskerOptions) reward.Asker
+	// Meter takes in what a reward asks of a server by itself; nil for nobody.
+	Meter(name string) reward.Meter
+}
+
+// askThrough gives the rewards the way outside. Without one those that ask models fail.
+func (p *panel) askThrough(out Outside) {
+	if out == nil {
+		return
+	}
+	for _, s := range p.scorers {
+		if a, ok := s.Reward.(reward.Asking); ok {
+			a.AskThrough(func(o reward.AskerOptions) reward.Asker { return out.Asker(s.name, o) })
+		}
+		if m, ok := s.Reward.(reward.Metered); ok {
+			m.Meter(out.Meter(s.name))
+		}
+	}
 }
 
 // use has the scores that are worth it kept in a cache, which may be nil.
@@ -141,65 +188,17 @@ func sameID(candidates []stillhouse.Candidate, from int) (to int) {
 	return to
 }
 
-// ask has candidates scored: one, or all of a prompt by a Group. The reward's clock starts now; it is left behind when it
-// doesn't come back in time, and what it panics with is an error of these candidates alone.
+// ask has candidates scored: one, or all of a prompt by a [reward.Group].
 func (s scorer) ask(ctx context.Context, candidates []stillhouse.Candidate, before []stillhouse.Score) []stillhouse.Score {
-	patience := s.timeout * time.Duration(len(candidates))
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	answered := make(chan []stillhouse.Score, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				answered <- alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Errored, Evidence: "panic: " + shorten(fmt.Sprint(p))})
-			}
-		}()
-		switch r := s.Reward.(type) {
-		case Group:
-			answered <- r.ScoreGroup(ctx, candidates)
-		case Follower:
-			answered <- []stillhouse.Score{r.ScoreAfter(ctx, candidates[0], before)}
-		default:
-			answered <- []stillhouse.Score{r.Score(ctx, candidates[0])}
-		}
-	}()
-	late := stillhouse.Score{Verdict: stillhouse.Timeout, Evidence: fmt.Sprintf("no verdict after %v", patience)}
-	var scores []stillhouse.Score
-	select {
-	case scores = <-answered:
-	case <-ctx.Done():
-		scores = alike(len(candidates), late)
-	}
-	if len(scores) != len(candidates) {
-		scores = alike(len(candidates), stillhouse.Score{Verdict: stillhouse.Errored, Evidence: fmt.Sprintf("the reward gave %d scores for %d candidates", len(scores), len(candidates))})
-	}
+	scores := reward.Ask(ctx, s.Reward, s.timeout, candidates, before)
 	for i := range scores {
-		if scores[i].Verdict == stillhouse.Timeout && ctx.Err() != nil {
-			scores[i] = late // whether it gave up in time to say so or not
-		}
-		s.check(&scores[i])
+		scores[i].Name = s.name
 	}
 	return scores
 }
 
-// check makes what a reward said a score as it is written.
+// check makes of what was kept a score as it is written.
 func (s scorer) check(score *stillhouse.Score) {
+	*score = reward.Checked(*score)
 	score.Name = s.name
-	score.Evidence = strings.ToValidUTF8(score.Evidence, "\uFFFD")
-	switch score.Verdict {
-	case stillhouse.Right, stillhouse.Wrong, stillhouse.Unparsable:
-	case stillhouse.Timeout, stillhouse.Errored:
-		score.Score = math.NaN()
-	default:
-		score.Evidence = fmt.Sprintf("the reward gave verdict %q, which is none", shorten(score.Verdict))
-		score.Verdict, score.Score = stillhouse.Errored, math.NaN()
-	}
-}
-
-func alike(n int, s stillhouse.Score) []stillhouse.Score {
-	out := make([]stillhouse.Score, n)
-	for i := range out {
-		out[i] = s
-	}
-	return out
 }

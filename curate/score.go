@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/options"
 )
 
@@ -23,14 +24,14 @@ import (
 // error have a score that is not a number (NaN), and so is then the reward, unless it is certain without them: such a
 // candidate is never selected, which is not the same as being worth nothing.
 type Score struct {
-	Rewards []RewardEntry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
-	Combine Combination   `yaml:"combine" json:"combine" doc:"How the scores become one reward."`
+	Rewards []reward.Entry `yaml:"rewards" json:"rewards" doc:"The rewards, each {KIND: {OPTIONS}} or only its kind."`
+	Combine Combination    `yaml:"combine" json:"combine" doc:"How the scores become one reward."`
 
 	mu    sync.Mutex
 	panel *panel // since the first batch
 	cache Cache
 
-	openAsker OpenAsker
+	outside Outside
 }
 
 var _ stillhouse.Stage = (*Score)(nil)
@@ -51,7 +52,7 @@ func (s *Score) EnsureDefaults() {
 // Validate is an Invalid error when there is no reward, when two have one name, or when a weight cannot matter.
 func (s *Score) Validate() error {
 	if len(s.Rewards) == 0 {
-		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(rewards.Names(), ", "))
+		return options.Wrongf("rewards", "is empty: name one, such as rewards: [math]; there are %s", strings.Join(reward.Names(), ", "))
 	}
 	seen, before := map[string]bool{}, []string{}
 	for i, e := range s.Rewards {
@@ -65,7 +66,7 @@ func (s *Score) Validate() error {
 		if seen[e.Name] {
 			return options.Wrongf(key, "is named %q, as another one is: give it a name of its own, such as {%s: {name: %s2}}", e.Name, e.Kind, e.Name)
 		}
-		if f, ok := e.Options.(follows); ok {
+		if f, ok := e.Options.(reward.Following); ok {
 			if err := options.Under(key+"."+e.Kind, f.ValidateAfter(before)); err != nil {
 				return err
 			}
@@ -75,15 +76,12 @@ func (s *Score) Validate() error {
 	return s.Combine.check(s.Rewards)
 }
 
-// follows are the options of a reward that names rewards before it.
-type follows interface{ ValidateAfter(names []string) error }
-
 // NeedsReference lists the rewards that compare with the prompt's reference answer.
 func (s *Score) NeedsReference() (names []string) {
 	for _, e := range s.Rewards {
-		r, err := e.scorer() // which nothing is started for
-		if c, ok := r.Reward.(Comparer); err == nil && ok && c.NeedsReference() {
-			names = append(names, r.name)
+		s, err := newScorer(e) // which nothing is started for
+		if c, ok := s.Reward.(reward.Comparer); err == nil && ok && c.NeedsReference() {
+			names = append(names, s.name)
 		}
 	}
 	return names
@@ -102,7 +100,7 @@ func (s *Score) Traits() (t Traits, err error) {
 		return t, err
 	}
 	for _, r := range p.scorers {
-		if _, ok := r.Reward.(Group); ok {
+		if _, ok := r.Reward.(reward.Group); ok {
 			t.Groups = append(t.Groups, r.name)
 		}
 		if r.cached {
@@ -119,10 +117,17 @@ func (s *Score) Use(c Cache) {
 	s.cache = c
 }
 
+// AskThrough gives the stage the way to the models and servers that its rewards ask. It is called before the first batch.
+func (s *Score) AskThrough(out Outside) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outside = out
+}
+
 // Warnings are what people should know of the rewards before they are asked.
 func (s *Score) Warnings() (said []string) {
 	for _, e := range s.Rewards {
-		if w, ok := e.Options.(interface{ Warning() string }); ok && w.Warning() != "" {
+		if w, ok := e.Options.(reward.Risky); ok && w.Warning() != "" {
 			said = append(said, fmt.Sprintf("reward %q: %s", e.Name, w.Warning()))
 		}
 	}
@@ -165,13 +170,13 @@ func (s *Score) open() (*panel, error) {
 	}
 	p.combine = s.Combine
 	p.use(s.cache)
-	p.askThrough(s.openAsker)
+	p.askThrough(s.outside)
 	s.panel = p
 	return p, nil
 }
 
 // Ask has candidates scored outside of any batch: a score for each of them and each reward. The candidates of a prompt
-// stand side by side and come in one call where a reward is a [Group].
+// stand side by side and come in one call where a reward is a [reward.Group].
 func (s *Score) Ask(ctx context.Context, candidates []stillhouse.Candidate) ([][]stillhouse.Score, error) {
 	p, err := s.open()
 	if err != nil {

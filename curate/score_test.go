@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/testkit"
 )
 
@@ -27,7 +28,7 @@ func TestScoreConforms(t *testing.T) {
 }
 
 // runScore has the stage score candidates.
-func runScore(rows []stillhouse.Candidate, entries []RewardEntry) ([]stillhouse.Scored, error) {
+func runScore(rows []stillhouse.Candidate, entries []reward.Entry) ([]stillhouse.Scored, error) {
 	in := testkit.NewMemorySource(stillhouse.CandidateSchema, stillhouse.CandidateBatch(memory.NewGoAllocator(), rows))
 	out := &testkit.MemorySink{}
 	if _, err := stillhouse.Run(context.Background(), in, &Score{Rewards: entries}, out, stillhouse.Options{}); err != nil {
@@ -37,7 +38,7 @@ func runScore(rows []stillhouse.Candidate, entries []RewardEntry) ([]stillhouse.
 }
 
 // scored are the candidates as the stage scores them.
-func scored(t testing.TB, entries []RewardEntry) []stillhouse.Scored {
+func scored(t testing.TB, entries []reward.Entry) []stillhouse.Scored {
 	t.Helper()
 	mem := memory.NewGoAllocator()
 	in := testkit.NewMemorySource(stillhouse.CandidateSchema, candidateBatch(mem))
@@ -73,7 +74,6 @@ func TestScoreRewards(t *testing.T) {
 // A fake reward does what the test says.
 type fake func(ctx context.Context) stillhouse.Score
 
-func (fake) Name() string    { return "fake" }
 func (fake) Version() string { return "1" }
 func (f fake) Score(ctx context.Context, _ stillhouse.Candidate) stillhouse.Score {
 	return f(ctx)
@@ -84,7 +84,7 @@ func TestScoreFaults(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	for name, c := range map[string]struct {
-		reward            fake
+		says              fake
 		verdict, evidence string
 	}{
 		"hangs":      {func(context.Context) stillhouse.Score { <-hang; return stillhouse.Score{} }, "timeout", "no verdict after 1ms"},
@@ -98,7 +98,7 @@ func TestScoreFaults(t *testing.T) {
 			return stillhouse.Score{Verdict: "error", Evidence: "e", Score: 1}
 		}, "error", "e"},
 	} {
-		s := scorer{Reward: c.reward, name: "f", weight: 1, timeout: time.Minute}
+		s := scorer{Reward: c.says, name: "f", weight: 1, timeout: time.Minute}
 		if c.verdict == "timeout" {
 			s.timeout = time.Millisecond
 		}
@@ -137,7 +137,7 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, c.Validate())
 	require.Equal(t, []string{"math", "length", "marked"}, []string{c.Rewards[0].Name, c.Rewards[1].Name, c.Rewards[2].Name})
 	require.Equal(t, []float64{1, 0.1, 1}, []float64{*c.Rewards[0].Weight, *c.Rewards[1].Weight, *c.Rewards[2].Weight})
-	require.Equal(t, &LengthOptions{MaxTokens: 40}, c.Rewards[1].Options)
+	require.Equal(t, &reward.Length{MaxTokens: 40}, c.Rewards[1].Options)
 	require.Equal(t, 0.5, c.Rewards[2].Timeout)
 	require.Equal(t, 2, c.Select.Best)
 
@@ -206,44 +206,5 @@ func TestConfigErrors(t *testing.T) {
 		err := json.Unmarshal([]byte(text), &Config{})
 		require.ErrorContains(t, err, want, text)
 		require.Equal(t, stillhouse.Invalid, stillhouse.KindOf(err), text)
-	}
-}
-
-func FuzzRewardEntry(f *testing.F) {
-	for _, s := range []string{"math", "{length: {max_tokens: 40, weight: 0.1}}", "{regex: {pattern: a, negate: true}}", "{math: }", "[1]", "&a {math: *a}", "{math: {<<: {weight: 2}}}"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		var e RewardEntry
-		if yaml.Unmarshal([]byte(text), &e) != nil || e.Kind == "" {
-			return
-		}
-		data, err := json.Marshal(e)
-		require.NoError(t, err)
-		var again RewardEntry
-		require.NoError(t, json.Unmarshal(data, &again), "%s", data)
-		require.Equal(t, e, again)
-	})
-}
-
-func TestLength(t *testing.T) {
-	l := lengthReward{MinTokens: 10, MaxTokens: 40}
-	for tokens, want := range map[int]float64{1: 0.1, 5: 0.5, 10: 1, 40: 1, 60: 0.5, 80: 0, 1000: 0} {
-		s := l.Score(context.Background(), candidate("p", 0, "", "text", tokens))
-		require.InDelta(t, want, s.Score, 1e-12, "%d tokens", tokens)
-		require.Equal(t, want == 1, s.Verdict == stillhouse.Right)
-	}
-	require.Equal(t, stillhouse.Unparsable, l.Score(context.Background(), candidate("p", 0, "", "text", 0)).Verdict)
-	require.Equal(t, 1.0, lengthReward{MaxTokens: 4}.Score(context.Background(), candidate("p", 0, "", "", 0)).Score)
-}
-
-func TestRegex(t *testing.T) {
-	for _, negate := range []bool{false, true} {
-		r, err := NewReward(RewardEntry{Kind: "regex", Options: &RegexOptions{Pattern: `(?m)^#### \d+$`, Negate: negate}})
-		require.NoError(t, err)
-		for text, found := range map[string]bool{"a\n#### 12": true, "#### x": false} {
-			s := r.Score(context.Background(), candidate("p", 0, "", text, 1))
-			require.Equal(t, found != negate, s.Score == 1 && s.Verdict == stillhouse.Right)
-		}
 	}
 }

@@ -97,8 +97,8 @@ func (p goldenPrompt) rated() (out []Rated, correct int) {
 // Every key of the table in testdata/parity/data/selection/README.md, for every prompt.
 func TestSelectionParity(t *testing.T) {
 	const dir = "../testdata/parity/data/selection/"
-	want := readLines[map[string]json.RawMessage](t, dir+"bestofk_expected.jsonl")
-	prompts := readLines[goldenPrompt](t, dir+"bestofk.jsonl")
+	want := testkit.Lines[map[string]json.RawMessage](t, dir+"bestofk_expected.jsonl")
+	prompts := testkit.Lines[goldenPrompt](t, dir+"bestofk.jsonl")
 	require.Len(t, prompts, len(want))
 	for i, p := range prompts {
 		rated, correct := p.rated()

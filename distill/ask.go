@@ -25,9 +25,11 @@ type asker struct {
 	tally    tally
 	clock    clock
 	draw     func() float64
-	batch    *batcher     // nil where requests are sent one by one
-	many     atomic.Int32 // what is known of n: unknownN, honoursN or ignoresN
-	noted    atomic.Int32 // what the store knows of it, see factn.go
+	batch    *batcher            // nil where requests are sent one by one
+	many     atomic.Int32        // what is known of n: unknownN, honoursN or ignoresN
+	noted    atomic.Int32        // what the store knows of it, see factn.go
+	schemas  atomic.Int32        // what is known of schemas of answers: unknownSchemas, takesSchemas or refusesSchemas
+	trial    *semaphore.Weighted // of the one question that finds it out
 }
 
 const (
@@ -158,6 +160,9 @@ func (a *asker) missing(q *query, f *failure, o *outcome) error {
 		return nil
 	}
 	*o = outcome{failed: f}
+	if q.inWords && f.schema {
+		return nil // it is asked again, in words
+	}
 	return a.patience.failed(q.keys[0], f)
 }
 

@@ -32,6 +32,20 @@ func (c *Counters) add(d Counters) {
 	c.Late += d.Late
 }
 
+// Plus are both together.
+func (c Counters) Plus(d Counters) Counters {
+	c.add(d)
+	c.FromStore += d.FromStore
+	retries := make(map[string]int64)
+	for _, m := range []map[string]int64{c.Retries, d.Retries} {
+		for kind, n := range m {
+			retries[kind] += n
+		}
+	}
+	c.Retries = retries
+	return c
+}
+
 // A Book remembers counters from one run of a program to the next: what a run has spent of its budget, however it
 // ended. What Save was given is there when the process is killed right after it returned.
 type Book interface {

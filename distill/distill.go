@@ -139,7 +139,8 @@ func (d *Distill) open(ctx context.Context) (*asker, error) {
 	a.tally.Counters, a.tally.earlier, a.tally.book, a.tally.exact, a.tally.clock = earlier, earlier, d.book, o.Budget != Budget{}, a.clock
 	a.purse = &purse{budget: o.Budget, prices: o.Prices, tally: &a.tally}
 	a.patience = &patience{clock: a.clock, giveUp: o.GiveUpAfter, expected: d.expected}
-	if err := a.recallN(ctx); err != nil {
+	a.trial = semaphore.NewWeighted(1)
+	if err := errors.Join(a.recallN(ctx), a.recallSchemas(ctx)); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	if o.Mode == ModeBatch {

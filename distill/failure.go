@@ -38,6 +38,7 @@ type failure struct {
 	exact   bool          // wait is not rounded up to whole seconds
 	status  int           // 0 when none came
 	n       int           // how many answers had been asked for
+	schema  bool          // it may be the schema of the answer that was refused
 }
 
 func (f *failure) Error() string { return f.message }
@@ -141,7 +142,7 @@ func (e *endpoint) bodyFailure(t *trip, err error) *failure {
 
 // refusal sorts an endpoint's error by its status.
 func (e *endpoint) refusal(t *trip, status int, said *apiError) *failure {
-	f := &failure{scope: rowOnly, kind: strconv.Itoa(status), code: word(said), status: status}
+	f := &failure{scope: rowOnly, kind: strconv.Itoa(status), code: word(said), status: status, schema: refusesSchema(status, said)}
 	f.wait, f.exact = retryAfter(t.header, time.Now())
 	f.message = fmt.Sprintf("the endpoint %s answered %d %s", e.url, status, http.StatusText(status))
 	if text := brief(said.Message); text != "" {

@@ -24,6 +24,10 @@ type Question struct {
 	Stop           []string
 	ExtraBody      map[string]any  // in place of the stage's; nil leaves those to a chat
 	Schema         json.RawMessage // of the answer, which is JSON then; nil for text
+
+	// InWords are what is asked in place of Messages and Schema where the endpoint takes no schemas of answers; nil makes that a
+	// failure.
+	InWords []stillhouse.Message
 }
 
 // An Item is one sample's answer to a question.
@@ -45,30 +49,40 @@ func (d *Distill) Ask(ctx context.Context, question Question) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
+	if question.InWords != nil {
+		return a.either(ctx, question)
+	}
+	items, _, err := a.question(ctx, question)
+	return items, err
+}
+
+// question gets the answers to a question. Refused says that there are none, for the schema of the answer.
+func (a *asker) question(ctx context.Context, question Question) (items []Item, refused bool, err error) {
 	q, err := a.opts.question(question)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	end, err := a.turns.take(ctx, q.keys[0])
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer end()
 	out := make([]outcome, len(q.keys))
 	if err := a.round(ctx, q, 0, len(out), out, func(int) {}); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	items := make([]Item, len(out))
+	items, refused = make([]Item, len(out)), true
 	for i, o := range out {
 		if o.unasked != "" {
-			return nil, ErrBudgetSpent
+			return nil, false, ErrBudgetSpent
 		}
 		items[i] = Item{Answer: a.opts.shape(o.answer), Key: q.keys[i]}
 		if o.failed != nil {
 			items[i].Failed = o.failed.asError("%s", o.failed.message)
 		}
+		refused = refused && o.failed != nil && o.failed.schema
 	}
-	return items, nil
+	return items, refused, nil
 }
 
 // question makes the query of a question.
@@ -94,7 +108,7 @@ func (o Options) question(question Question) (*query, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.online = true
+	q.online, q.inWords = true, question.InWords != nil
 	v := &q.variants[0]
 	if question.Text != "" {
 		q.path, q.limitName, q.stream = "/completions", "max_tokens", nil

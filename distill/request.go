@@ -36,6 +36,7 @@ type query struct {
 	keys      []Key          // by sample
 	path      string         // where it is sent, in place of /chat/completions
 	online    bool           // it is sent by itself, also where mode is batch
+	inWords   bool           // where its schema is refused it is asked in words
 }
 
 // A variant is the request without the sample's own part.

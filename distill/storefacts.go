@@ -9,7 +9,7 @@ import (
 )
 
 // A Fact is something that was learned about a teacher, such as whether it honours n, so that the next run does not
-// learn it again. It is a hint: what is asked may depend on it, what comes out must not.
+// learn it again. What is asked may depend on it; what comes out must not, but for questions that can be asked in two ways.
 type Fact struct {
 	Teacher string    `json:"teacher"` // what stands for the endpoint in the keys
 	Name    string    `json:"name"`

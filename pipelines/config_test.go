@@ -2,7 +2,6 @@ package pipelines
 
 import (
 	"context"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"stillhouse"
-	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/distill/grow"
 	"stillhouse/distill/prompts"
 	"stillhouse/internal/options"
@@ -77,7 +76,7 @@ func wrongly(t *testing.T, read func(path string) error, text, want string) {
 }
 
 func TestWrongConfig(t *testing.T) {
-	rewards := strings.Join(slices.Sorted(maps.Keys(curate.Kinds())), ", ")
+	rewards := strings.Join(reward.Names(), ", ")
 	for _, c := range []struct{ name, was, is, want string }{
 		// Keys that are not there.
 		{"top", "name: try", "nmae: try", `line 1: nmae: is not a key: did you mean "name"?`},
@@ -290,7 +289,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		}
 	}
 	weight := 0.1
-	if e := c.Curate.Rewards[1]; *e.Weight != weight || e.Name != "length" || e.Timeout != 5 || cmp.Diff(e.Options, curate.RewardOptions(&curate.LengthOptions{MaxTokens: 40})) != "" {
+	if e := c.Curate.Rewards[1]; *e.Weight != weight || e.Name != "length" || e.Timeout != 5 || cmp.Diff(e.Options, reward.Options(&reward.Length{MaxTokens: 40})) != "" {
 		t.Errorf("%+v", e)
 	}
 }

@@ -123,7 +123,20 @@ func (r *run) inherit(from *rundir.Dir, d Derived) error {
 		return err
 	}
 	// What was spent stays spent: a budget is not there a second time. The other run's account is written in place, so this is a copy.
-	for _, name := range []string{requestsFile, termsFile} {
+	names := []string{requestsFile, termsFile}
+	books, err := os.ReadDir(from.Path(rewardBooks))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if len(books) > 0 {
+		if err := os.MkdirAll(r.dir.Path(rewardBooks), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, b := range books {
+		names = append(names, filepath.Join(rewardBooks, b.Name()))
+	}
+	for _, name := range names {
 		data, err := os.ReadFile(from.Path(name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue

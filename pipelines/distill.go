@@ -38,7 +38,8 @@ func (r *run) distill(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, endJudge()) }()
+	outside := r.outside()
+	defer func() { err = errors.Join(err, endJudge(), outside.Close()) }()
 	book, err := distill.OpenBook(r.dir.Path(requestsFile))
 	if err != nil {
 		return err
@@ -53,9 +54,8 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return err
 	}
 	stage.Expect(rows)
-	models := &askers{store: o.Store}
 	if judge != nil {
-		judge.AskThrough(models.open)
+		judge.AskThrough(outside)
 		stage.Join(judge)
 	}
 	stage.Remember(book)
@@ -96,7 +96,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return failed(ctx, err)
 	}
 	r.ui.spent(stage.Status(), o)
-	models.tell(r.ui)
+	outside.tell(r.ui)
 	return nil
 }
 

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"stillhouse/curate"
 	"stillhouse/curate/candidates"
+	"stillhouse/curate/reward"
 	"stillhouse/distill/grow"
 	"stillhouse/distill/prompts"
 	"stillhouse/filter"
@@ -46,15 +46,15 @@ func configDoc() string {
 	c.EnsureDefaults()
 	c.Candidates = &candidates.Options{}
 	c.Candidates.EnsureDefaults()
-	reward := curate.RewardEntry{}
-	reward.EnsureDefaults()
+	entry := reward.Entry{}
+	entry.EnsureDefaults()
 	var b strings.Builder
 	b.WriteString("# The config file\n\nA run is one YAML file. Every key is here, written from the option structs by `go test ./pipelines -run TestConfigPage -update`.\n" +
 		"A key that is not here is an error that names the line and the nearest right key. Relative paths count from the folder that the program is started in.\n\n")
 	b.WriteString(options.Table(options.Describe(&c)))
 	b.WriteString("\n## Rewards\n\nEntries of `curate.rewards`: a bare name, or `{name: {options}}`. Every reward takes these options beside its own:\n\n")
-	b.WriteString(options.Table(options.Describe(&reward.Shared)))
-	kindTables(&b, curate.Kinds())
+	b.WriteString(options.Table(options.Describe(&entry.Shared)))
+	kindTables(&b, reward.Kinds())
 	b.WriteString("\n## Filter rules\n\nEntries of `filter`: a bare name, or `{name: {options}}`.\n")
 	kindTables(&b, filter.Kinds())
 	return b.String()

@@ -11,6 +11,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/distill/prompts"
 	"stillhouse/internal/accuracy"
 	"stillhouse/internal/options"
@@ -94,9 +95,9 @@ func (o *EvalOptions) Validate() error {
 			return options.Wrongf(key, "%q is there twice: take one out", arm)
 		}
 	}
-	reward := curate.RewardEntry{Kind: o.Reward}
-	reward.EnsureDefaults()
-	if ps := options.ProblemsOf(reward.Validate()); ps != nil && ps[0].Key != "" {
+	entry := reward.Entry{Kind: o.Reward}
+	entry.EnsureDefaults()
+	if ps := options.ProblemsOf(entry.Validate()); ps != nil && ps[0].Key != "" {
 		return options.Wrongf("reward", "is %q, which needs options, and here it has none", o.Reward)
 	} else if ps != nil {
 		return options.Under("reward", ps)
@@ -106,7 +107,7 @@ func (o *EvalOptions) Validate() error {
 
 // score is the stage that says which answers are right.
 func (o *EvalOptions) score() *curate.Score {
-	s := &curate.Score{Rewards: []curate.RewardEntry{{Kind: o.Reward}}}
+	s := &curate.Score{Rewards: []reward.Entry{{Kind: o.Reward}}}
 	s.EnsureDefaults()
 	return s
 }

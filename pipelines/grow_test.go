@@ -17,6 +17,7 @@ import (
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/chat"
 	"stillhouse/internal/rundir"
 	"stillhouse/internal/testkit"
@@ -237,7 +238,7 @@ func TestWhatGrowthNeeds(t *testing.T) {
 		}
 	}
 	c := grownConfig(t, dir, teacher.URL(), "{path: '"+seeds+"', prompt: instruction, grow: {target: 9}}")
-	c.Curate = curate.Config{Rewards: []curate.RewardEntry{{Kind: "math"}}}
+	c.Curate = curate.Config{Rewards: []reward.Entry{{Kind: "math"}}}
 	c.EnsureDefaults()
 	if _, _, err := runIn(t, c, t.TempDir(), ""); err == nil || err.Error() != `prompts.grow: makes prompts without a right answer, and reward "math" compares with one: take one of them out` {
 		t.Error(err)

@@ -141,6 +141,9 @@ func TestJudgingIsStopped(t *testing.T) {
 	assert.EqualValues(t, 24, report.Ledger["curate"].In)
 	assert.Equal(t, 24+1, countJudged(model), "24 candidates, and the question that was never answered")
 	assert.Zero(t, model.Resent())
+	require.Len(t, report.Rewards, 1)
+	assert.EqualValues(t, 24+1, report.Rewards[0].Requests, "of both processes")
+	assert.EqualValues(t, 24, report.Rewards[0].Asked)
 }
 
 // scoreByJudge scores rows with completions as stillhouse score does.
@@ -256,6 +259,57 @@ func TestJudgeRequests(t *testing.T) {
 		}
 		assert.Equal(t, stillhouse.Errored, s.Verdict)
 		assert.Equal(t, "the judge's requests are spent (max_requests)", s.Evidence)
+	}
+}
+
+// A judge that takes no schemas is asked with one once, is asked in words then, and its scores are those of a judge that is
+// asked in words; so it is with one that takes them, and schemas.
+func TestJudgeThatTakesNoSchemas(t *testing.T) {
+	for _, takes := range []bool{false, true} {
+		dir := t.TempDir()
+		var tried atomic.Int32
+		model := testkit.StartTeacher(t, &testkit.Teacher{Answer: judged, MaxChoices: 1, Fault: func(c testkit.Call) *testkit.Fault {
+			if c.Fields["response_format"] == nil {
+				return nil
+			}
+			if tried.Add(1); takes {
+				return nil
+			}
+			return &testkit.Fault{Status: 400, Body: `{"error": {"message": "response_format json_schema is not supported"}}`}
+		}})
+		report, said, err := runIn(t, judgedConfig(t, dir, model.URL(), "2", ""), dir, "")
+		require.NoError(t, err, said)
+		assert.EqualValues(t, 24, report.Ledger["curate"].In)
+		assert.EqualValues(t, 12, report.Ledger["curate"].Kept, said)
+		once := "it takes no schemas of answers, and is asked in words"
+		asked := 24
+		if takes {
+			assert.EqualValues(t, 24, tried.Load())
+			assert.NotContains(t, said, once)
+		} else {
+			asked++
+			assert.EqualValues(t, 1, tried.Load())
+			assert.Equal(t, 1, strings.Count(said, once), said)
+		}
+		assert.Equal(t, asked, countJudged(model))
+
+		// Neither as it was said, nor as it was asked, is anything asked again; the scores are there.
+		all := model.Requests()
+		for _, more := range []string{"", fmt.Sprintf(", structured: %v", takes)} {
+			other := t.TempDir()
+			again, said, err := runIn(t, judgedConfig(t, dir, model.URL(), "2", more), other, "")
+			require.NoError(t, err, said)
+			assert.Equal(t, all, model.Requests(), more)
+			assert.NotContains(t, said, "judge was asked about", "all scores are kept")
+			assert.Equal(t, report.Selection, again.Selection)
+			for _, name := range []string{"scored", "samples"} {
+				want, err := os.ReadFile(filepath.Join(dir, "judged", name, "part-00000.parquet"))
+				require.NoError(t, err)
+				got, err := os.ReadFile(filepath.Join(other, "judged", name, "part-00000.parquet"))
+				require.NoError(t, err)
+				assert.True(t, bytes.Equal(want, got), "%s %q", name, more)
+			}
+		}
 	}
 }
 

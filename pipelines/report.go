@@ -26,6 +26,7 @@ type Report struct {
 	Derived   *Derived         `json:"derived,omitempty"`
 	Ledger    map[string]Books `json:"ledger"` // by step
 	Requests  *Asking          `json:"requests,omitempty"`
+	Rewards   []RewardRequests `json:"reward_requests,omitempty"`
 	Selection *curate.Summary  `json:"selection,omitempty"`
 	Train     *train.Result    `json:"train,omitempty"`
 	Eval      *Evaluation      `json:"eval,omitempty"`
@@ -81,6 +82,9 @@ func report(ctx context.Context, d *rundir.Dir, c *Config) (*Report, error) {
 	if r.Requests, err = asking(d, c, ledger, scored); err != nil {
 		return nil, err
 	}
+	if r.Rewards, err = rewardRequests(d, c); err != nil {
+		return nil, err
+	}
 	if r.Train, err = trained(d.Path("student")); err != nil {
 		return nil, err
 	}
@@ -126,6 +130,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	if r.Requests != nil {
 		r.Requests.writeText(w)
+	}
+	for _, asked := range r.Rewards {
+		asked.writeText(w)
 	}
 	if s := r.Selection; s != nil {
 		fmt.Fprintf(w, "\nSelection: %d of %d candidates kept, for %d of %d prompts; right by %s: %s of the candidates", s.Kept, s.Candidates, s.KeptPrompts, s.Prompts, s.Judge, percent(s.RightShare))

@@ -117,16 +117,25 @@ func budgetText(b distill.Budget, c distill.Counters, p distill.Prices) string {
 	return strings.Join(parts, ", ")
 }
 
+// sentAgain says which requests had to be sent again, behind a sentence; empty for none.
+func sentAgain(c distill.Counters) string {
+	if n := count(c.Retries); n > 0 {
+		return fmt.Sprintf(" Sent again: %d (%s).", n, reasons(c.Retries))
+	}
+	return ""
+}
+
+func paidTokens(c distill.Counters) string {
+	cached := ""
+	if c.CachedTokens > 0 {
+		cached = fmt.Sprintf(" (%d of them from the endpoint's cache)", c.CachedTokens)
+	}
+	return fmt.Sprintf("%d prompt tokens%s, %d completion tokens", c.PromptTokens, cached, c.CompletionTokens)
+}
+
 func (a *Asking) writeText(w io.Writer) {
-	fmt.Fprintf(w, "\nTeacher: %d answers in the rows; %d requests brought %d of them, %d were in the response store.", a.Answers, a.Requests, a.Asked, a.Stored)
-	if n := count(a.Retries); n > 0 {
-		fmt.Fprintf(w, " Sent again: %d (%s).", n, reasons(a.Retries))
-	}
-	fmt.Fprintf(w, "\nPaid for: %d prompt tokens", a.PromptTokens)
-	if a.CachedTokens > 0 {
-		fmt.Fprintf(w, " (%d of them from the endpoint's cache)", a.CachedTokens)
-	}
-	fmt.Fprintf(w, ", %d completion tokens", a.CompletionTokens)
+	fmt.Fprintf(w, "\nTeacher: %d answers in the rows; %d requests brought %d of them, %d were in the response store.%s", a.Answers, a.Requests, a.Asked, a.Stored, sentAgain(a.Counters))
+	fmt.Fprintf(w, "\nPaid for: %s", paidTokens(a.Counters))
 	if a.Cost != nil {
 		fmt.Fprintf(w, ", $%s", dollars(*a.Cost))
 	}

@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"stillhouse"
 	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/options"
 	"stillhouse/internal/rowfile"
 )
@@ -74,7 +74,7 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 	defer func() { err = errors.Join(err, end()) }()
 	score.Use(cache)
 	models := &askers{store: o.Store}
-	score.AskThrough(models.open)
+	score.AskThrough(models)
 	if len(score.NeedsReference()) > 0 {
 		if err := s.countReferences(ctx); err != nil {
 			return err
@@ -96,7 +96,7 @@ func ScoreRows(ctx context.Context, o ScoreOptions, to io.Writer) (err error) {
 
 // stage is the reward, made of its name and its options.
 func (o ScoreOptions) stage() (*curate.Score, error) {
-	kinds := slices.Sorted(maps.Keys(curate.Kinds()))
+	kinds := reward.Names()
 	if o.Reward == "" {
 		return nil, stillhouse.Invalidf("--reward is missing: name one of %s", strings.Join(kinds, ", "))
 	}
@@ -115,7 +115,7 @@ func (o ScoreOptions) stage() (*curate.Score, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &curate.Score{Rewards: make([]curate.RewardEntry, 1)}
+	s := &curate.Score{Rewards: make([]reward.Entry, 1)}
 	if err := json.Unmarshal(entry, &s.Rewards[0]); err != nil {
 		return nil, stillhouse.Invalidf("--options: %w", err)
 	}

@@ -33,16 +33,21 @@ func (r *run) scoring(ctx context.Context, from string, score *curate.Score, to,
 		return err
 	}
 	score.Use(cache)
-	models := &askers{store: r.config.Distill.Store}
-	score.AskThrough(models.open)
+	outside := r.outside()
+	score.AskThrough(outside)
 	err = r.next(ctx, from, score, to, name)
 	for _, c := range score.Costs() {
 		if c.Asked > 0 { // else all its scores were there
 			r.ui.say("%-8s %v", path.Base(name), c)
 		}
 	}
-	models.tell(r.ui)
-	return errors.Join(err, score.Close(), end())
+	outside.tell(r.ui)
+	return errors.Join(err, score.Close(), outside.Close(), end())
+}
+
+// outside is how the rewards of a step reach models and servers; what they ask is counted in the run's directory.
+func (r *run) outside() *askers {
+	return &askers{store: r.config.Distill.Store, books: r.dir.Path(rewardBooks)}
 }
 
 // judged says whether it depends on the rewards how much is asked of the teacher.

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stillhouse"
-	"stillhouse/curate"
+	"stillhouse/curate/reward"
 	"stillhouse/internal/rowfile"
 	"stillhouse/internal/rundir"
 )
@@ -280,7 +280,7 @@ func TestOwnCandidates(t *testing.T) {
 func TestUnknownTokens(t *testing.T) {
 	items, _, err := readAll(Options{Path: rowfile.Paths{lines(t, "a.jsonl", `{"instruction":"p","output":"a"}`)}})
 	require.NoError(t, err)
-	length, err := (&curate.LengthOptions{MaxTokens: 5}).New()
+	length, err := (&reward.Length{MaxTokens: 5}).New()
 	require.NoError(t, err)
 	score := length.Score(context.Background(), items[0].Candidate)
 	assert.Equal(t, stillhouse.Unparsable, score.Verdict)

@@ -163,28 +163,13 @@ func encoded(v any) (*string, error) {
 	return &s, nil
 }
 
-// toolsText is a list of tools as JSON text: from a list, or from its text.
+// toolsText is a list of tools as JSON text; an error is that of the row.
 func toolsText(v any) (*string, error) {
-	if s, ok := v.(string); ok {
-		if strings.TrimSpace(s) == "" {
-			return nil, nil
-		}
-		v = nil
-		if err := rowfile.Decode([]byte(s), &v); err != nil {
-			return nil, rowfile.BadRowf("the tools are not JSON: %w", err)
-		}
+	s, err := conversation.Tools(v)
+	if err != nil {
+		return nil, rowfile.BadRowf("%w", err)
 	}
-	if v == nil {
-		return nil, nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		return nil, rowfile.BadRowf("the tools are %s: they must be a list", conversation.KindOf(v))
-	}
-	if len(list) == 0 {
-		return nil, nil
-	}
-	return encoded(list)
+	return s, nil
 }
 
 // callsText is a list of tool calls in the one form that they have in rows, nil where there is none.

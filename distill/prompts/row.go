@@ -154,7 +154,7 @@ func (m *maker) make(row rowfile.Row, f *rowfile.File, from *file, example bool)
 		p.Reference = &text
 	}
 	if o.Tools != "" {
-		if p.Tools, err = toolsText(values[o.Tools]); err != nil {
+		if p.Tools, err = conversation.Tools(values[o.Tools]); err != nil {
 			return p, rowfile.BadRowf("column %q: %w", o.Tools, err)
 		}
 	}
@@ -282,29 +282,4 @@ func asText(v any) (string, bool) {
 	default:
 		return "", false
 	}
-}
-
-// toolsText checks a list of tools and writes it as JSON.
-func toolsText(v any) (*string, error) {
-	if s, ok := v.(string); ok {
-		if strings.TrimSpace(s) == "" {
-			return nil, nil
-		}
-		if err := rowfile.Decode([]byte(s), &v); err != nil {
-			return nil, fmt.Errorf("the tools are not JSON: %w", err)
-		}
-	}
-	if v == nil {
-		return nil, nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("the tools are %s: they must be a list", conversation.KindOf(v))
-	}
-	if len(list) == 0 {
-		return nil, nil
-	}
-	b, err := rowfile.Encode(list)
-	s := string(b)
-	return &s, err
 }

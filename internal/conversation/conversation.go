@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // extras are what a message may have beside role and content, in the order in which they are written.
@@ -57,7 +58,7 @@ func turns(list []any) ([]stillhouse.Message, *string, error) {
 	if !more {
 		return ms, nil, nil
 	}
-	b, err := marshal(whole)
+	b, err := rowfile.Encode(whole)
 	s := string(b)
 	return ms, &s, err
 }
@@ -73,7 +74,7 @@ type message struct {
 func (m message) MarshalJSON() ([]byte, error) {
 	var b strings.Builder
 	put := func(name string, v any) error {
-		text, err := marshal(v)
+		text, err := rowfile.Encode(v)
 		b.WriteString(`,"` + name + `":` + string(text))
 		return err
 	}
@@ -139,7 +140,7 @@ func (m *message) readExtra(fields map[string]any) error {
 	if !ok {
 		return fmt.Errorf("has %s as its tool_calls: they must be a list", KindOf(calls))
 	}
-	raw, err := marshal(list)
+	raw, err := rowfile.Encode(list)
 	if err != nil {
 		return err
 	}

@@ -137,3 +137,26 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestTools(t *testing.T) {
+	for in, want := range map[string]string{
+		`[{"name":"f","parameters":{"maximum":1}}]`:  `[{"name":"f","parameters":{"maximum":1}}]`,
+		`"[ {\"name\": \"<f>\", \"limit\": 1.50} ]"`: `[{"limit":1.50,"name":"<f>"}]`,
+		`null`: "", `""`: "", `" "`: "", `[]`: "", `"[]"`: "", `"null"`: "",
+	} {
+		got, err := Tools(decode(t, in))
+		require.NoError(t, err, in)
+		if want == "" {
+			assert.Nil(t, got, in)
+		} else if assert.NotNil(t, got, in) {
+			assert.Equal(t, want, *got, in)
+		}
+	}
+	for in, says := range map[string]string{
+		`{"name":"f"}`: "the tools are an object: they must be a list", `7`: "the tools are a number", `"7"`: "the tools are a number", `"[1"`: "the tools are not JSON: it breaks off",
+		`"[] []"`: "the tools are not JSON: there is more after the value", `"f"`: "the tools are not JSON",
+	} {
+		_, err := Tools(decode(t, in))
+		assert.ErrorContains(t, err, says, in)
+	}
+}

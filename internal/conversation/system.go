@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"stillhouse"
+	"stillhouse/internal/rowfile"
 )
 
 // HasSystem reports whether messages begin with a system prompt of their own.
@@ -38,11 +39,11 @@ func FullWithSystem(system, full string) (string, error) {
 	if system == "" || isSystem(first.Role) {
 		return full, nil
 	}
-	head, err := marshal(stillhouse.Message{Role: "system", Content: system})
+	head, err := rowfile.Encode(stillhouse.Message{Role: "system", Content: system})
 	if err != nil {
 		return "", err
 	}
-	all, err := marshal(append([]json.RawMessage{head}, list...))
+	all, err := rowfile.Encode(append([]json.RawMessage{head}, list...))
 	return string(all), err
 }
 
@@ -74,12 +75,12 @@ func InsertTurns(turns []stillhouse.Message, full string) (string, error) {
 	}
 	all := slices.Clone(list[:n])
 	for _, turn := range turns {
-		b, err := marshal(turn)
+		b, err := rowfile.Encode(turn)
 		if err != nil {
 			return "", err
 		}
 		all = append(all, b)
 	}
-	b, err := marshal(append(all, list[n:]...))
+	b, err := rowfile.Encode(append(all, list[n:]...))
 	return string(b), err
 }

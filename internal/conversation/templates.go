@@ -3,6 +3,8 @@ package conversation
 import (
 	"bytes"
 	"encoding/json"
+
+	"stillhouse/internal/rowfile"
 )
 
 // CallsForTemplates are tool calls as chat templates want them. In OpenAI's API, and so in a run's rows, the arguments of
@@ -22,7 +24,7 @@ func CallsForTemplates(calls json.RawMessage) json.RawMessage {
 	if !changed {
 		return calls
 	}
-	b, err := marshal(list)
+	b, err := rowfile.Encode(list)
 	if err != nil {
 		return calls
 	}
@@ -66,7 +68,7 @@ func ForTemplates(messages json.RawMessage) json.RawMessage {
 			list[i] = out
 		}
 	}
-	b, err := marshal(list)
+	b, err := rowfile.Encode(list)
 	if err != nil {
 		return messages
 	}

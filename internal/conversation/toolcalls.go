@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"stillhouse/internal/rowfile"
 )
 
 // A toolCall is one call as endpoints write it. Kinds of calls that have no function keep their other fields as they
@@ -75,7 +77,7 @@ func readToolCall(raw json.RawMessage) (c toolCall, ok bool) {
 func (c *toolCall) write(to *bytes.Buffer) {
 	put := func(before string, v any) {
 		to.WriteString(before)
-		b, err := marshal(v)
+		b, err := rowfile.Encode(v)
 		if err != nil { // texts always marshal
 			b = []byte("null")
 		}
@@ -89,7 +91,7 @@ func (c *toolCall) write(to *bytes.Buffer) {
 		to.WriteByte('}')
 	}
 	if len(c.other) > 0 {
-		rest, err := marshal(c.other)
+		rest, err := rowfile.Encode(c.other)
 		if err == nil {
 			to.WriteByte(',')
 			to.Write(rest[1 : len(rest)-1])
@@ -107,15 +109,4 @@ func text(raw json.RawMessage) string {
 		return s
 	}
 	return strings.ToValidUTF8(string(raw), "\uFFFD")
-}
-
-// marshal writes JSON with sorted names and without escapes for HTML.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }

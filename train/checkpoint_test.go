@@ -185,6 +185,15 @@ func TestBestAtEnd(t *testing.T) {
 	}
 }
 
+// The evaluation before the first update is never the best one: no student is that of step 0.
+func TestBestIsAfterAnUpdate(t *testing.T) {
+	r := newTrial(t, "{"+twenty+", eval_strategy: steps, eval_steps: 2, eval_on_start: true, load_best_model_at_end: true, metric_for_best_model: entropy, greater_is_better: false, early_stopping_patience: 1, "+
+		"eval_data: {path: "+golden+"sft/data/pc-eval.jsonl}}").whole()
+	if r.evals[0].Step != 0 || r.evals[0].Entropy >= r.evals[1].Entropy || r.result.Best != 2 || r.result.Steps != 4 {
+		t.Errorf("%+v: %v", r.result, r.evals)
+	}
+}
+
 // Early stopping counts as transformers' callback does.
 func TestEarlyStopping(t *testing.T) {
 	for _, c := range []struct {

@@ -58,6 +58,10 @@ func TestEvaluationOfTRL(t *testing.T) {
 		"per_device_eval_batch_size: 3, padding_free: true, max_length: null":                                       {Loss: 8.342294692993164, Entropy: 4.188964366912842},
 		"per_device_eval_batch_size: 2, packing: true, max_length: 160":                                             {Loss: 8.326905250549316, Entropy: 4.201135953267415},
 		"per_device_eval_batch_size: 4, packing: true, packing_strategy: wrapped, max_length: 100":                  {Loss: 7.9930877685546875, Entropy: 4.1036577224731445},
+		"per_device_eval_batch_size: 3, dataloader_drop_last: true":                                                 {Loss: 8.303723335266113, Entropy: 4.20194411277771},
+		"per_device_eval_batch_size: 2, eval_packing: true, max_length: 160":                                        {Loss: 8.243542671203613, Entropy: 4.203028202056885},
+		"per_device_eval_batch_size: 2, eval_packing: true, packing_strategy: bfd_split, max_length: 60":            {Loss: 4.581447601318359, Entropy: 2.378655501774379, MeanTokenAccuracy: 0.0017636684434754507},
+		"per_device_eval_batch_size: 2, packing: true, eval_packing: false, max_length: 160":                        {Loss: 8.356270790100098, Entropy: 4.1967926025390625},
 		"per_device_eval_batch_size: 3, packing: true, packing_strategy: bfd_split, max_length: 60, loss_type: dft": {Loss: 0.007514446973800659, Entropy: 3.331565093994141, MeanTokenAccuracy: 0.002531645633280277},
 	} {
 		l := evaluated(t, "{"+evalData+", eval_on_start: true, max_steps: 1, "+options+"}")[0]

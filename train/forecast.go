@@ -59,7 +59,7 @@ func tame(live int64) (undo func()) {
 // layout is what a training computes: its rows as they are packed, the plan of its updates and the size of its passes.
 func (g Training) layout() (rows, eval []Example, plan Plan, size int, err error) {
 	o := g.Options
-	rows, eval = o.Pack(g.Rows), o.evaluation().Pack(g.Eval)
+	rows, eval = o.Pack(g.Rows), o.packEval(g.Eval)
 	if plan, err = o.Plan(len(rows)); err != nil {
 		return
 	}

@@ -76,6 +76,8 @@ func (o Options) validateIntervals() error {
 	switch {
 	case o.Packing && *o.MaxLength == 0:
 		return options.Wrongf("packing", "is true, but max_length is null: max_length is the length of a pack, set it")
+	case o.evaluates() && o.evaluation().Packing && *o.MaxLength == 0:
+		return options.Wrongf("eval_packing", "is true, but max_length is null: max_length is the length of a pack, set it")
 	case o.evaluates() && o.EvalData.Path == "" && o.EvalSplit == 0:
 		key, value := "eval_strategy", o.EvalStrategy
 		if value == "no" {
@@ -100,6 +102,18 @@ func (o Options) evaluation() Options {
 		o.Packing = *o.EvalPacking
 	}
 	o.PerDeviceTrainBatchSize, o.GradientAccumulationSteps = o.PerDeviceEvalBatchSize, 1
-	o.TrainSamplingStrategy, o.DataloaderDropLast, o.NumTrainEpochs, o.MaxSteps = "sequential", false, 1, -1
+	o.TrainSamplingStrategy, o.NumTrainEpochs, o.MaxSteps = "sequential", 1, -1
 	return o
+}
+
+// packEval packs the rows of evaluation. With eval_packing alone the rows of a pack see each other, as in TRL, whose
+// collator looks at packing only.
+func (o Options) packEval(rows []Example) []Example {
+	packs := o.evaluation().Pack(rows)
+	if !o.Packing && !o.PaddingFree {
+		for i := range packs {
+			packs[i].Documents = nil
+		}
+	}
+	return packs
 }

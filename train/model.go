@@ -226,6 +226,11 @@ func (s *Student) saveTemplate(dir string) error {
 // saveTokens sets the special tokens that the options change in the files that transformers reads them from.
 func (s *Student) saveTokens(dir string) error {
 	o := s.Options
+	if class := s.Tokenizer.Class(); class != "" && !student.IsModel(dir) { // nothing else there says which model it belongs to
+		if err := setKeys(filepath.Join(dir, "tokenizer_config.json"), map[string]any{"tokenizer_class": class}); err != nil {
+			return err
+		}
+	}
 	if o.EOSToken != "" {
 		if id, _ := s.Tokenizer.ID(o.EOSToken); student.IsModel(dir) {
 			if err := setKeys(filepath.Join(dir, "config.json"), map[string]any{"eos_token_id": id}); err != nil {

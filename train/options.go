@@ -87,7 +87,7 @@ type Options struct {
 	Seed                  *int64 `yaml:"seed" json:"seed" doc:"Seed of the order of the rows, of the weights with from_scratch, and of an adapter and its dropout."`
 	DataSeed              *int64 `yaml:"data_seed" json:"data_seed" doc:"Seed of the order of the rows, in place of seed."`
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
-	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full."`
+	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full, and an evaluation's."`
 	Deterministic         bool   `yaml:"deterministic" json:"deterministic" doc:"Give the same weights and log to the last bit on any number of threads."`
 	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: activations are kept, never computed again."`
 }

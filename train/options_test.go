@@ -105,6 +105,7 @@ func TestOptionsTaken(t *testing.T) {
 func TestOptionsRefused(t *testing.T) {
 	for _, c := range []struct{ text, say string }{
 		{"packing: true\nmax_length: null", "packing: is true, but max_length is null"},
+		{"eval_packing: true\nmax_length: null\neval_strategy: epoch\neval_split: 0.1", "eval_packing: is true, but max_length is null"},
 		{"lr_scheduler_type: linear\ntorch_compile: true", "line 2: torch_compile: is true"},
 		{"packing_strategy: ffd", `packing_strategy: is "ffd": it must be bfd or bfd_split or wrapped`},
 		{"eval_strategy: epoch", "eval_strategy: is epoch, but there are no rows to evaluate on"},

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"stillhouse"
+	"stillhouse/internal/chat"
 	"stillhouse/internal/student"
 )
 
@@ -140,6 +141,24 @@ func TestCourseOfAnAdapter(t *testing.T) {
 	_, err = Load(context.Background(), pasted(t, "student: "+dir), nil)
 	if err == nil || !strings.Contains(err.Error(), "name its base as student, and this directory as peft.init_adapter") || stillhouse.KindOf(err) != stillhouse.Invalid {
 		t.Errorf("an adapter as student: %v", err)
+	}
+}
+
+// An adapter's directory has no config.json to say that its tokenizer splits text as those of qwen2 do.
+func TestAdapterKeepsTheTokenizersClass(t *testing.T) {
+	s := load(t, pasted(t, "{student: "+golden+"models/tiny-qwen2, peft: {r: 2}}"))
+	dir := t.TempDir()
+	if err := s.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	tok, err := chat.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tok.Close()
+	const text = "e\u0301"
+	if got, want := tok.Encode(text), s.Tokenizer.Encode(text); !slices.Equal(got, want) || tok.Class() != "Qwen2Tokenizer" {
+		t.Errorf("%v of %s, not %v", got, tok.Class(), want)
 	}
 }
 

@@ -44,8 +44,11 @@ func (t *trainer) restore(s state) {
 
 // judge compares an evaluation with the best one so far, which it may take the place of, as transformers 5.23 does
 // (EarlyStoppingCallback.check_metric_value, then Trainer._determine_best_metric). It says whether it is better, and
-// whether the training ends.
+// whether the training ends. The evaluation before the first update does not count.
 func (t *trainer) judge(l EvalLine) (better, stop bool) {
+	if l.Step == 0 {
+		return false, false
+	}
 	value := map[string]float64{"loss": l.Loss, "mean_token_accuracy": l.MeanTokenAccuracy, "entropy": l.Entropy}[t.options.MetricForBestModel]
 	by := 0.0 // by how much it is better
 	if t.Best != nil {

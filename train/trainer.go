@@ -142,6 +142,10 @@ func (g Training) start() (*trainer, error) {
 	if o.evaluates() && len(eval) == 0 {
 		return nil, stillhouse.Invalidf("train: eval_strategy is %s, but there are no rows to evaluate on: name them with eval_data, or hold out a share with eval_split", o.EvalStrategy)
 	}
+	if o.evaluates() && o.DataloaderDropLast && len(eval) < o.PerDeviceEvalBatchSize {
+		return nil, stillhouse.Invalidf("train: %d rows to evaluate on do not fill one micro-batch of %d and dataloader_drop_last is true: take a smaller per_device_eval_batch_size, or more rows",
+			len(eval), o.PerDeviceEvalBatchSize)
+	}
 	if o.LoadBestModelAtEnd && g.Checkpoints == nil {
 		return nil, stillhouse.Invalidf("train: load_best_model_at_end needs a place for checkpoints")
 	}

@@ -25,6 +25,11 @@ type config struct {
 	added        []addedToken // added_tokens_decoder, each with its id
 	cleanUp      bool
 	splitSpecial bool
+	className    string // tokenizer_class
+	class        *class // nil where tokenizer.json is taken as it is
+	legacy       bool
+	prefixSpace  *bool             // add_prefix_space
+	said         map[string]bool   // the special tokens that a file names, or says there are none of
 	templates    map[string]string // by name; "default" is the one that most models have alone
 }
 
@@ -78,7 +83,7 @@ func optional(dir, name string) ([]byte, error) {
 
 // parseConfig reads tokenizer_config.json and special_tokens_map.json; either may be nil.
 func parseConfig(raw, specialMap []byte) (*config, error) {
-	c := &config{special: map[string]addedToken{}}
+	c := &config{special: map[string]addedToken{}, said: map[string]bool{}}
 	keys := map[string]json.RawMessage{}
 	if raw != nil {
 		if err := json.Unmarshal(raw, &keys); err != nil {
@@ -102,6 +107,14 @@ func parseConfig(raw, specialMap []byte) (*config, error) {
 	}
 	c.cleanUp = string(keys["clean_up_tokenization_spaces"]) == "true"
 	c.splitSpecial = string(keys["split_special_tokens"]) == "true"
+	c.legacy = string(keys["legacy"]) == "true"
+	for key, into := range map[string]any{"tokenizer_class": &c.className, "add_prefix_space": &c.prefixSpace} {
+		if raw := keys[key]; !null(raw) {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return nil, fmt.Errorf("tokenizer_config.json: %s: %w", key, err)
+			}
+		}
+	}
 	var err error
 	if c.templates, err = readTemplates(keys["chat_template"]); err != nil {
 		return nil, fmt.Errorf("tokenizer_config.json: chat_template: %w", err)
@@ -133,7 +146,9 @@ func (c *config) readAdded(raw json.RawMessage) error {
 // readSpecial reads the named special tokens and the further ones.
 func (c *config) readSpecial(keys map[string]json.RawMessage) error {
 	for _, name := range specialNames {
-		if raw := keys[name]; !null(raw) {
+		raw, said := keys[name]
+		c.said[name] = c.said[name] || said
+		if !null(raw) {
 			t, err := readToken(raw)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)

@@ -3,6 +3,7 @@ package chat
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,11 @@ func (t *Tokenizer) render(messages []Message, o RenderOptions) (string, []jinja
 	return text, generated, nil
 }
 
+// arguments are those of apply_chat_template that no template sees: among a row's chat_template_kwargs they would change
+// what transformers does.
+var arguments = []string{"conversation", "chat_template", "continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length",
+	"return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"}
+
 // variables are what the template sees: the special tokens by name, what the caller adds, and the conversation.
 func (t *Tokenizer) variables(messages []Message, o RenderOptions) (*jinja.Dict, error) {
 	vars := jinja.NewDict()
@@ -121,11 +127,11 @@ func (t *Tokenizer) variables(messages []Message, o RenderOptions) (*jinja.Dict,
 		}
 	}
 	for name, v := range o.Vars {
-		switch name {
-		case "messages", "tools", "documents", "add_generation_prompt":
-			if name != "documents" {
-				return nil, fmt.Errorf("the variable %s is set by the renderer: leave it out", name)
-			}
+		switch {
+		case slices.Contains([]string{"messages", "tools", "add_generation_prompt"}, name):
+			return nil, fmt.Errorf("the variable %s is set by the renderer: leave it out", name)
+		case slices.Contains(arguments, name):
+			return nil, fmt.Errorf("%s is an argument of transformers' apply_chat_template and no variable of a template: leave it out", name)
 		}
 		raw, err := json.Marshal(v)
 		if err != nil {

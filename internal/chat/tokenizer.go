@@ -39,7 +39,8 @@ type Tokenizer struct {
 // Load reads the tokenizer of a model directory: tokenizer.json, and where they are there tokenizer_config.json,
 // special_tokens_map.json and chat_template.jinja. Files win over one another as in transformers 5: a
 // chat_template.jinja over the template in tokenizer_config.json, and special_tokens_map.json counts only when
-// tokenizer_config.json has no added_tokens_decoder. A GGUF file, or a directory that is one, has it all in its metadata.
+// tokenizer_config.json has no added_tokens_decoder. config.json and tokenizer_config.json may name a class that splits text
+// in its own way, whatever tokenizer.json says. A GGUF file, or a directory that is one, has it all in its metadata.
 func Load(dir string) (*Tokenizer, error) {
 	if file, err := gguf.Find(dir); err != nil {
 		return nil, fmt.Errorf("load tokenizer: %w", err)
@@ -54,6 +55,9 @@ func Load(dir string) (*Tokenizer, error) {
 	}
 	cfg, err := loadConfig(dir)
 	if err != nil {
+		return nil, err
+	}
+	if err := cfg.findClass(dir, raw); err != nil {
 		return nil, err
 	}
 	return newTokenizer(filepath.Join(dir, "tokenizer.json"), raw, cfg)

@@ -139,6 +139,7 @@ func TestRenderErrors(t *testing.T) {
 		{hi, RenderOptions{Tools: json.RawMessage(`[`)}, "tools: not valid JSON"},
 		{hi, RenderOptions{Vars: map[string]any{"messages": 1}}, "leave it out"},
 		{hi, RenderOptions{Vars: map[string]any{"x": func() {}}}, "variable x"},
+		{hi, RenderOptions{Vars: map[string]any{"chat_template": "x"}}, "chat_template is an argument of transformers' apply_chat_template"},
 		{[]Message{{Role: "assistant", ToolCalls: json.RawMessage(`{`)}}, RenderOptions{}, "message 1: tool_calls: not valid JSON"},
 	} {
 		_, err := tk.Render(c.messages, c.o)
@@ -155,6 +156,12 @@ func TestMessageJSON(t *testing.T) {
 		`{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}`:                 `{"role": "user", "content": "ab"}`,
 		`{"role": "assistant", "content": "x", "reasoning_content": ""}`:                                              `{"thinking": "", "role": "assistant", "content": "x", "reasoning_content": ""}`,
 		`{"role": "assistant", "content": "x", "tool_calls": [{"b": 1, "a": 2.0}], "tool_call_id": "i", "name": "n"}`: `{"role": "assistant", "content": "x", "tool_calls": [{"b": 1, "a": 2.0}], "tool_call_id": "i", "name": "n"}`,
+		// What transformers 5.23 makes of these: fields of other names, and reasoning under each of its names.
+		`{"weight": 0, "content": "x", "role": "user", "meta": {"a": null}, "gone": null}`:       `{"weight": 0, "content": "x", "role": "user", "meta": {"a": null}}`,
+		`{"role": "assistant", "reasoning": "r", "content": "x"}`:                                `{"thinking": "r", "role": "assistant", "reasoning": "r", "content": "x", "reasoning_content": "r"}`,
+		`{"role": "assistant", "content": "x", "thinking": "t"}`:                                 `{"thinking": "t", "role": "assistant", "content": "x", "reasoning_content": "t"}`,
+		`{"role": "assistant", "thinking": "t", "reasoning_content": "c", "content": "x"}`:       `{"thinking": "t", "role": "assistant", "reasoning_content": "c", "content": "x"}`,
+		`{"role": "assistant", "reasoning_content": null, "reasoning": "r", "tool_calls": [{}]}`: `{"thinking": "r", "role": "assistant", "reasoning": "r", "tool_calls": [{}], "reasoning_content": "r"}`,
 	} {
 		var m Message
 		require.NoError(t, json.Unmarshal([]byte(in), &m))

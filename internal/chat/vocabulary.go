@@ -46,6 +46,9 @@ func prepare(raw []byte, cfg *config) (*vocabulary, []byte, error) {
 			return nil, nil, fmt.Errorf("added_tokens: %w", err)
 		}
 	}
+	if err := cfg.rebuild(file, v, added); err != nil {
+		return nil, nil, err
+	}
 	added = append(added, cfg.missing(added)...)
 	if err := v.add(added); err != nil {
 		return nil, nil, err

@@ -18,18 +18,18 @@ with open(os.path.join(TINY, "tokenizer.json"), encoding="utf-8") as f:
 CONFIG = {"tokenizer_class": "TokenizersBackend", "eos_token": "<|im_end|>", "unk_token": "<|endoftext|>"}
 TEMPLATE = "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{% for m in messages %}{{ m | tojson }}{% endfor %}{{ tools }}{{ documents }}{{ add_generation_prompt }}"
 TEXTS = ["", "a", "Hello, world!", "  two  spaces ", "12345", "a\x00b\x00", "naïve 你好 😀 <b>", "one\n\ntwo\tthree", "<|im_start|>user<|im_end|>",
-         "x <extra> y<extra>z", "don't stop . now , ok ?", "</s> <s> <unk> [CLS] [SEP]", "It 's a n't .", "\u00e9 e\u0301", "UPPER lower"]
+         "x\n\n5", "a  12 b\n 3. c", " <|im_start|> I'VE it'S <s> x</s>", "x <extra> y<extra>z", "don't stop . now , ok ?", "</s> <s> <unk> [CLS] [SEP]", "It 's a n't .", "\u00e9 e\u0301", "UPPER lower"]
 MESSAGES = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "reasoning_content": "why", "tool_calls": [
     {"type": "function", "function": {"name": "f", "arguments": {"z": 1, "a": "é<"}}}]},
     {"role": "tool", "content": "1.0", "tool_call_id": "c", "name": "f"}, {"role": "assistant", "content": "ok"}]
 CORPUS = ["Hello, world! It's a small test of two spaces, one\ntwo three.", "naïve 你好 12345 upper lower don't stop now ok", "aa ab ba bb abc cab"] * 4
 
 
-def write(name, file, config, special=None):
+def write(name, file, config, special=None, model=None):
     os.makedirs(os.path.join(HERE, name), exist_ok=True)
     if isinstance(file, Tokenizer):
         file = json.loads(file.to_str())
-    for out, what in (("tokenizer.json", file), ("tokenizer_config.json", config), ("special_tokens_map.json", special)):
+    for out, what in (("tokenizer.json", file), ("tokenizer_config.json", config), ("special_tokens_map.json", special), ("config.json", model)):
         if what is not None:
             with open(os.path.join(HERE, name, out), "w", encoding="utf-8") as f:
                 json.dump(what, f, ensure_ascii=False, separators=(",", ":"))
@@ -75,6 +75,21 @@ fallback.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normaliz
 fallback.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
 fallback.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=340, special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)], show_progress=False))
 write("byte-fallback", fallback, {"tokenizer_class": "TokenizersBackend", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True, "chat_template": TEMPLATE})
+
+# Classes that transformers builds anew from the vocabulary and the merges alone.
+digits = changed(added_tokens=FILE["added_tokens"] + [{"id": 386, "content": "<extra>", "single_word": False, "lstrip": True, "rstrip": False, "normalized": False, "special": False}])
+digits["model"]["vocab"] |= {"ĊĊ": 384, "ĠĠ": 385}  # which only the split of digits lets stand before one
+digits["model"]["merges"] += [["Ċ", "Ċ"], ["Ġ", "Ġ"]]
+write("class-gpt2", digits, {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|im_end|>", "chat_template": TEMPLATE}, model={"model_type": "llama"})
+write("class-qwen2", digits, {**CONFIG, "chat_template": TEMPLATE}, model={"model_type": "qwen2"})
+write("class-qwen2-bos", FILE, {"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": None, "add_bos_token": True, "chat_template": TEMPLATE}, model={"model_type": "qwen2"})
+write("class-qwen3", FILE, {"eos_token": "<|im_end|>", "chat_template": TEMPLATE}, model={"model_type": "qwen3"})
+write("class-qwen3-file", FILE, {**CONFIG, "chat_template": TEMPLATE}, model={"model_type": "qwen3"})
+write("class-llama-bytes", FILE, {**CONFIG, "tokenizer_class": "LlamaTokenizerFast", "chat_template": TEMPLATE}, model={"model_type": "llama"})
+sentencepiece = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "chat_template": TEMPLATE}
+write("class-llama", fallback, {**sentencepiece, "tokenizer_class": "LlamaTokenizer"}, model={"model_type": "llama"})
+write("class-llama-legacy", fallback, {**sentencepiece, "tokenizer_class": "LlamaTokenizerFast", "legacy": True, "add_bos_token": True, "add_eos_token": True}, model={"model_type": "llama"})
+write("class-llama-bare", fallback, {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_prefix_space": False, "chat_template": TEMPLATE}, model={"model_type": "llama"})
 
 cases = {}
 for name in sorted(os.listdir(HERE)):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"math/big"
 	"sort"
@@ -32,6 +33,17 @@ func (d *Dict) Set(key string, v Value) { d.set(key, v) }
 
 // Get is the value of a key.
 func (d *Dict) Get(key string) (Value, bool) { return d.get(key) }
+
+// All are the keys that are strings, in their order, with their values.
+func (d *Dict) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for i, key := range d.keys {
+			if name, ok := key.(string); ok && !yield(name, d.values[i]) {
+				return
+			}
+		}
+	}
+}
 
 // Python's equal keys of different types are one key: 1, 1.0 and True.
 type (

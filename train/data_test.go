@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,7 @@ func TestReadRows(t *testing.T) {
 		`{"messages": [{"role": "user", "content": "c"}], "tools": null}`
 	list := readAll(t, Data{Path: write(t, "rows.jsonl", []byte(one))})
 	want := []Row{
-		{Name: "rows.jsonl line 1", Messages: []byte(`[{"role": "user", "content": "a<b"}]`), Tools: []byte(`[{"z": 1, "a": 2}]`), Vars: map[string]any{"enable_thinking": false}},
+		{Name: "rows.jsonl line 1", Messages: []byte(`[{"role": "user", "content": "a<b"}]`), Tools: []byte(`[{"z": 1, "a": 2}]`), Vars: map[string]any{"enable_thinking": json.RawMessage("false")}},
 		{Name: "rows.jsonl line 4", Messages: []byte(`[{"role": "user", "content": "c"}]`)},
 	}
 	if d := cmp.Diff(want, list); d != "" {

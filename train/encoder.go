@@ -174,8 +174,9 @@ func (e *Encoder) render(r Row, conversation json.RawMessage, generationPrompt b
 func (e *Encoder) rendering(r Row, conversation json.RawMessage) (messages []chat.Message, o chat.RenderOptions, err error) {
 	o = chat.RenderOptions{Tools: r.Tools, Vars: e.vars}
 	if len(r.Vars) > 0 {
-		o.Vars = maps.Clone(r.Vars)
+		o.Vars = map[string]any{}
 		maps.Copy(o.Vars, e.vars)
+		maps.Copy(o.Vars, r.Vars) // which go before the special tokens, as in transformers
 	}
 	if err := json.Unmarshal(conversation, &messages); err != nil {
 		return nil, o, stillhouse.Invalidf("%s: a conversation must be a list of messages with role and content: %w", r.Name, err)

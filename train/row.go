@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"stillhouse"
+	"stillhouse/internal/chat"
 	messageform "stillhouse/internal/conversation"
 	"stillhouse/internal/rowfile"
 )
@@ -99,7 +100,7 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 		return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
 	}
 	if v := get("chat_template_kwargs"); v != nil {
-		if err := json.Unmarshal(v, &r.Vars); err != nil {
+		if err := json.Unmarshal(v, (*chat.TemplateVars)(&r.Vars)); err != nil {
 			return r, stillhouse.Invalidf("%s: chat_template_kwargs is not an object: %v", name, err)
 		}
 	}

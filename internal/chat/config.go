@@ -23,6 +23,7 @@ type config struct {
 	special      map[string]addedToken // by name
 	extra        []addedToken
 	added        []addedToken // added_tokens_decoder, each with its id
+	listsAdded   bool         // there is an added_tokens_decoder
 	cleanUp      bool
 	splitSpecial bool
 	className    string // tokenizer_class
@@ -96,7 +97,7 @@ func parseConfig(raw, specialMap []byte) (*config, error) {
 	if err := c.readSpecial(keys); err != nil {
 		return nil, fmt.Errorf("tokenizer_config.json: %w", err)
 	}
-	if _, ok := keys["added_tokens_decoder"]; !ok && specialMap != nil {
+	if _, c.listsAdded = keys["added_tokens_decoder"]; !c.listsAdded && specialMap != nil {
 		more := map[string]json.RawMessage{}
 		if err := json.Unmarshal(specialMap, &more); err != nil {
 			return nil, fmt.Errorf("special_tokens_map.json: not a JSON object: %w", err)

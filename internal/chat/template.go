@@ -30,6 +30,23 @@ type RenderOptions struct {
 	Now                 time.Time       // the time that strftime_now gives; the zero value is the time of the call
 }
 
+// TemplateVars are variables of a template that are read from JSON: their objects keep the order of their keys, their
+// whole numbers all digits.
+type TemplateVars map[string]any
+
+// UnmarshalJSON reads an object.
+func (v *TemplateVars) UnmarshalJSON(raw []byte) error {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return err
+	}
+	*v = make(TemplateVars, len(values))
+	for name, value := range values {
+		(*v)[name] = value
+	}
+	return nil
+}
+
 // templates holds the chat templates of a tokenizer, parsed when they are first used.
 type templates struct {
 	source map[string]string

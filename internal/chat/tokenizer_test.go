@@ -177,6 +177,16 @@ func TestMessageJSON(t *testing.T) {
 	}
 }
 
+// TestTemplateVars checks that a template sees variables as they were written.
+func TestTemplateVars(t *testing.T) {
+	var vars TemplateVars
+	require.NoError(t, json.Unmarshal([]byte(`{"x": {"b": 1, "a": 12345678901234567890, "c": 1.0}, "none": null}`), &vars))
+	text, err := tokenizer(t, "{{ x }}{{ x | tojson }}{{ none }}").Render([]Message{{Role: "user"}}, RenderOptions{Vars: vars})
+	require.NoError(t, err)
+	require.Equal(t, `{'b': 1, 'a': 12345678901234567890, 'c': 1.0}{"b": 1, "a": 12345678901234567890, "c": 1.0}None`, text)
+	require.Error(t, json.Unmarshal([]byte(`[1]`), &vars))
+}
+
 // TestBadDirectories checks that each fault of a model directory is an error that says what is wrong.
 func TestBadDirectories(t *testing.T) {
 	_, err := Load(t.TempDir())

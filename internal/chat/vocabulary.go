@@ -49,6 +49,9 @@ func prepare(raw []byte, cfg *config) (*vocabulary, []byte, error) {
 	if err := cfg.rebuild(file, v, added); err != nil {
 		return nil, nil, err
 	}
+	if cfg.class != nil && cfg.listsAdded { // then the list is all that such a class knows of added tokens
+		added = nil
+	}
 	added = append(added, cfg.missing(added)...)
 	if err := v.add(added); err != nil {
 		return nil, nil, err

@@ -25,20 +25,20 @@ const (
 
 // chatRequest is the body of POST /v1/chat/completions, as far as it is honoured.
 type chatRequest struct {
-	Model               string          `json:"model"`
-	Messages            []chat.Message  `json:"messages"`
-	N                   *int            `json:"n"`
-	Seed                *int64          `json:"seed"`
-	Temperature         *float64        `json:"temperature"`
-	TopP                *float64        `json:"top_p"`
-	MaxTokens           *int            `json:"max_tokens"`
-	MaxCompletionTokens *int            `json:"max_completion_tokens"`
-	Stop                stopStrings     `json:"stop"`
-	Stream              bool            `json:"stream"`
-	StreamOptions       *streamOptions  `json:"stream_options"`
-	Logprobs            bool            `json:"logprobs"`
-	Tools               json.RawMessage `json:"tools"`
-	TemplateVars        map[string]any  `json:"chat_template_kwargs"` // as vLLM has it
+	Model               string            `json:"model"`
+	Messages            []chat.Message    `json:"messages"`
+	N                   *int              `json:"n"`
+	Seed                *int64            `json:"seed"`
+	Temperature         *float64          `json:"temperature"`
+	TopP                *float64          `json:"top_p"`
+	MaxTokens           *int              `json:"max_tokens"`
+	MaxCompletionTokens *int              `json:"max_completion_tokens"`
+	Stop                stopStrings       `json:"stop"`
+	Stream              bool              `json:"stream"`
+	StreamOptions       *streamOptions    `json:"stream_options"`
+	Logprobs            bool              `json:"logprobs"`
+	Tools               json.RawMessage   `json:"tools"`
+	TemplateVars        chat.TemplateVars `json:"chat_template_kwargs"` // as vLLM has it
 }
 
 type streamOptions struct {

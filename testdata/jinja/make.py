@@ -423,9 +423,35 @@ ERRORS = r"""
 {{ 'abc'.index('z') }}
 {{ f(1, }}
 {{ loop.index }}
+{{ (list | select) | length }}
+{{ (list | map('string')) | last }}
+{{ (list | map('string'))[1:] }}
+{{ (list | unique) | tojson }}
+{{ range(3) | tojson }}
+{{ d.keys() | tojson }}
+{{ range(2) + [1] }}
+{{ d.a[2][1:] }}
+{{ d[1:] }}
+{{ 5 | indent }}
+{{ 5 | truncate }}
+{{ missing | int }}
+{{ missing | float }}
+{{ [1] | urlencode }}
 """.strip("\n").split("\n")
 
 BLOCKS = [
+    # Iterators are true, have no length and are seen once; ranges and the views of dicts are no lists.
+    "{% if [] | select %}yes{% endif %}{% if messages | selectattr('role', 'equalto', 'x') %}yes{% endif %}{% if [] | reverse %}yes{% endif %}{% if {} | items %}yes{% endif %}{% if {}.items() %}no{% endif %}{% if range(0) %}no{% endif %}",
+    "{% set odd = list | select('odd') %}{% for x in odd %}{{ x }}{% endfor %}|{% for x in odd %}{{ x }}{% endfor %}",
+    "{% set s = list | map('string') %}{{ s | first }}{{ s | join }}{{ s | list }}",
+    "{% set s = list | map('string') %}{{ s is iterable }}{{ s is sequence }}{{ s is defined }}{{ s == s }}{{ s == ['3', '1', '2'] }}{{ (list | map('string'))[0] }}|",
+    "{{ range(3) }}{{ range(1, 9, 2) }}{{ range(3) == range(3) }}{{ range(2) == [0, 1] }}{{ range(5)[3] }}{{ range(5)[1:3] | list }}{{ range(3) | last }}{{ range(3) is sequence }}{{ 2 in range(3) }}",
+    "{{ d.k.keys() }}{{ d.k.values() }}{{ d.k.items() }}{{ d.k.keys() == ['x'] }}{{ d.k.keys()[0] }}{{ d.k.keys() is sequence }}{{ d.k.items() | length }}{{ d.k.keys() | list }}{{ d.k.values() | first }}{{ d.k.keys() | last }}",
+    "{{ list | reverse | list }}{{ list | map('abs') | reverse }}{{ [] | batch(2) | list }}{{ list | slice(2) | list }}{{ words | unique | join('-') }}",
+    "{% for x in list %}{% continue %}{% else %}none{% endfor %}|{% for x in list %}{% break %}{% else %}none{% endfor %}|{% for x in list %}{% if loop.first %}{% continue %}{% endif %}{% else %}none{% endfor %}",
+    "{{ messages[0].pop is defined }}{{ list.append is defined }}",
+    "{{ 7 | round }}{{ true | round }}{{ big | round(1) }}{{ 7 | round(1, 'floor') }}{{ true | abs }}{{ ([1, 2] | safe)[0] }}",
+    "{{ d.k | urlencode }}{{ {'a b': 'c/d e'} | urlencode }}{{ [('a', 1), ('b', '2 3')] | urlencode }}{{ 'a b/c' | urlencode }}",
     "{% for x in list %}{{ loop.index }}/{{ loop.length }} {{ x }}{% if not loop.last %}, {% endif %}{% endfor %}",
     "{% for x in list %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.previtem }}{{ loop.nextitem }};{% endfor %}",
     "{% for x in list %}{{ loop.cycle('a', 'b') }}{{ loop.changed(x > 1) }}{% endfor %}",

@@ -83,6 +83,7 @@ digits["model"]["merges"] += [["Ċ", "Ċ"], ["Ġ", "Ġ"]]
 write("class-gpt2", digits, {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|im_end|>", "chat_template": TEMPLATE}, model={"model_type": "llama"})
 write("class-qwen2", digits, {**CONFIG, "chat_template": TEMPLATE}, model={"model_type": "qwen2"})
 write("class-qwen2-bos", FILE, {"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": None, "add_bos_token": True, "chat_template": TEMPLATE}, model={"model_type": "qwen2"})
+write("class-qwen2-added", FILE, {**CONFIG, "added_tokens_decoder": {"384": added}, "pad_token": "<|new_pad|>", "additional_special_tokens": ["<|tool|>"], "chat_template": TEMPLATE}, model={"model_type": "qwen2"})
 write("class-qwen3", FILE, {"eos_token": "<|im_end|>", "chat_template": TEMPLATE}, model={"model_type": "qwen3"})
 write("class-qwen3-file", FILE, {**CONFIG, "chat_template": TEMPLATE}, model={"model_type": "qwen3"})
 write("class-llama-bytes", FILE, {**CONFIG, "tokenizer_class": "LlamaTokenizerFast", "chat_template": TEMPLATE}, model={"model_type": "llama"})

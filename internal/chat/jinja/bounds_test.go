@@ -61,7 +61,7 @@ func TestInputStays(t *testing.T) {
 	v, err := ParseJSON([]byte(`{"m": [{"role": "user"}], "d": {"a": [1]}}`))
 	require.NoError(t, err)
 	vars := v.(*Dict)
-	const source = "{% set m = m[1:] %}{% set d = dict(d, b=2) %}{{ (d.a + [2]) | sort(reverse=true) }}{{ m }}{{ d.items() | list | reverse }}"
+	const source = "{% set m = m[1:] %}{% set d = dict(d, b=2) %}{{ (d.a + [2]) | sort(reverse=true) }}{{ m }}{{ d.items() | reverse | list }}"
 	first, err := render(source, vars)
 	require.NoError(t, err)
 	second, err := render(source, vars)

@@ -161,7 +161,7 @@ func (r *run) item(v, key Value) Value {
 		if item, ok := v.get(key); ok {
 			return item
 		}
-	case List, Tuple, string:
+	case List, Tuple, string, *view:
 		if i, _, isInt, ok := number(key); ok && isInt {
 			n := r.length(v)
 			if i < 0 {
@@ -173,8 +173,9 @@ func (r *run) item(v, key Value) Value {
 			if s, ok := v.(string); ok {
 				return substring(s, i, i+1)
 			}
-			items, _ := sequence(v)
-			return items[i]
+			if items, ok := indexed(v); ok {
+				return items[i]
+			}
 		}
 	}
 	if name, ok := key.(string); ok {
@@ -244,8 +245,8 @@ func (r *run) slice(v Value, s sliceExpr, sc *scope) Value {
 	text, isText := v.(string)
 	if !isText {
 		var ok bool
-		if items, ok = sequence(v); !ok {
-			return undefined{describe(v) + " can't be sliced"}
+		if items, ok = indexed(v); !ok {
+			r.fail("'%s' object can't be sliced", typeName(v))
 		}
 	}
 	n := r.length(v)
@@ -302,10 +303,13 @@ func (r *run) slice(v Value, s sliceExpr, sc *scope) Value {
 	return like(v, out)
 }
 
-// like gives items the type of v, a list or a tuple.
+// like gives items the type of v, a list, a tuple or a range.
 func like(v Value, items []Value) Value {
-	if _, ok := v.(Tuple); ok {
+	switch v.(type) {
+	case Tuple:
 		return Tuple(items)
+	case *view:
+		return &view{name: "range", items: items}
 	}
 	return List(items)
 }

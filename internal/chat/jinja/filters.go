@@ -34,7 +34,7 @@ func init() { // select and its kin call filters, which would make an initialisa
 		"format": formatFilter, "groupby": groupby, "indent": indent, "int": toInt, "items": items, "join": join, "last": last,
 		"length": length, "list": toList, "lower": onText(strings.ToLower), "map": mapped, "max": extreme(true),
 		"min": extreme(false), "reject": chosen("reject", false, false), "rejectattr": chosen("rejectattr", true, false),
-		"replace": replace, "reverse": reverse, "round": round, "safe": same, "select": chosen("select", false, true),
+		"replace": replace, "reverse": reverse, "round": round, "safe": toString, "select": chosen("select", false, true),
 		"selectattr": chosen("selectattr", true, true), "slice": sliced, "sort": sorted, "string": toString, "sum": sum,
 		"title": onText(titleFilter), "tojson": toJSON, "trim": trim, "truncate": truncate, "unique": unique,
 		"upper": onText(strings.ToUpper), "urlencode": urlencode, "wordcount": wordcount,
@@ -51,8 +51,6 @@ func onText(f func(string) string) filter {
 	}
 }
 
-func same(_ *run, v Value, _ callArguments) Value { return v }
-
 func toString(r *run, v Value, _ callArguments) Value { return r.text(v) }
 
 func toList(r *run, v Value, _ callArguments) Value { return List(r.items(v)) }
@@ -62,6 +60,9 @@ func length(r *run, v Value, _ callArguments) Value { return r.length(v) }
 func absolute(r *run, v Value, _ callArguments) Value {
 	if r.less(v, 0) {
 		return r.negate(v)
+	}
+	if i, _, isInt, _ := number(v); isInt { // True is 1
+		return i
 	}
 	return v
 }
@@ -86,13 +87,20 @@ func defaulted(r *run, v Value, a callArguments) Value {
 }
 
 func first(r *run, v Value, _ callArguments) Value {
-	if items := r.items(v); len(items) > 0 {
+	if s, ok := v.(*stream); ok {
+		if item, ok := s.next(); ok {
+			return item
+		}
+	} else if items := r.items(v); len(items) > 0 {
 		return items[0]
 	}
 	return undefined{"no first item, sequence was empty"}
 }
 
 func last(r *run, v Value, _ callArguments) Value {
+	if _, ok := v.(*stream); ok {
+		r.fail("'generator' object is not reversible")
+	}
 	if items := r.items(v); len(items) > 0 {
 		return items[len(items)-1]
 	}
@@ -100,11 +108,11 @@ func last(r *run, v Value, _ callArguments) Value {
 }
 
 func items(r *run, v Value, _ callArguments) Value {
-	switch v.(type) {
+	switch v := v.(type) {
 	case undefined:
-		return List{}
+		return &stream{}
 	case *Dict:
-		return dictMethods["items"](r, v, callArguments{})
+		return &stream{r.pairs(v)}
 	}
 	r.fail("can only get item pairs from a mapping")
 	return nil
@@ -118,7 +126,7 @@ func toFloat(r *run, v Value, a callArguments) Value {
 		}
 		return missing
 	}
-	if _, f, _, ok := number(v); ok {
+	if _, f, _, ok := number(r.defined(v)); ok {
 		return f
 	}
 	return missing
@@ -142,7 +150,7 @@ func toInt(r *run, v Value, a callArguments) Value {
 		}
 		return int(f)
 	}
-	i, f, isInt, ok := number(v)
+	i, f, isInt, ok := number(r.defined(v))
 	switch {
 	case isInt:
 		return i
@@ -156,13 +164,19 @@ func toInt(r *run, v Value, a callArguments) Value {
 
 func round(r *run, v Value, a callArguments) Value {
 	p := r.parameters("round", a, "precision", "method")
-	_, f, _, ok := number(v)
+	i, f, isInt, ok := number(v)
 	if !ok {
 		r.fail("round needs a number, not %s", typeName(r.defined(v)))
 	}
-	scale := math.Pow(10, float64(r.intOr(p[0], 0)))
+	precision := r.intOr(p[0], 0)
+	scale := math.Pow(10, float64(precision))
 	switch m := r.stringOr(p[1], "common"); m {
 	case "common":
+		if isInt && precision >= 0 {
+			return i
+		} else if isBig(v) && precision >= 0 {
+			return v
+		}
 		return math.RoundToEven(f*scale) / scale
 	case "ceil":
 		return math.Ceil(f*scale) / scale
@@ -201,7 +215,7 @@ func indent(r *run, v Value, a callArguments) Value {
 	}
 	blank := truth(valueOr(p[2], false))
 	var b strings.Builder
-	for i, l := range r.lines(r.text(v)+"\n", false) {
+	for i, l := range r.lines(r.stringOr(&v, "")+"\n", false) {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
@@ -231,7 +245,7 @@ func titleFilter(s string) string {
 
 func truncate(r *run, v Value, a callArguments) Value {
 	p := r.parameters("truncate", a, "length", "killwords", "end", "leeway")
-	s, n, end := r.text(v), r.intOr(p[0], 255), r.stringOr(p[2], "...")
+	s, n, end := r.stringOr(&v, ""), r.intOr(p[0], 255), r.stringOr(p[2], "...")
 	if r.length(s) <= n+r.intOr(p[3], 5) {
 		return s
 	}
@@ -252,19 +266,29 @@ func wordcount(r *run, v Value, _ callArguments) Value {
 }
 
 func urlencode(r *run, v Value, _ callArguments) Value {
-	quote := func(v Value, keep string) string {
-		s := strings.ReplaceAll(url.QueryEscape(r.text(v)), "+", "%20")
+	quote := func(v Value) string {
+		s := url.QueryEscape(r.text(v))
 		r.made(len(s))
-		return strings.ReplaceAll(s, "%2F", keep)
+		return s
 	}
-	if d, ok := v.(*Dict); ok {
-		var parts []string
-		for i, k := range d.keys {
-			parts = append(parts, quote(k, "%2F")+"="+quote(d.values[i], "%2F"))
+	var pairs []Value
+	switch v := v.(type) {
+	case *Dict:
+		pairs = r.pairs(v)
+	case List, Tuple, *stream, *view:
+		pairs = r.items(v)
+	default:
+		return strings.NewReplacer("+", "%20", "%2F", "/").Replace(quote(v))
+	}
+	var parts []string
+	for _, p := range pairs {
+		pair := r.items(p)
+		if len(pair) != 2 {
+			r.fail("urlencode: expected 2 values to unpack, got %d", len(pair))
 		}
-		return strings.Join(parts, "&")
+		parts = append(parts, quote(pair[0])+"="+quote(pair[1]))
 	}
-	return quote(v, "/")
+	return strings.Join(parts, "&")
 }
 
 func reverse(r *run, v Value, _ callArguments) Value {
@@ -278,11 +302,15 @@ func reverse(r *run, v Value, _ callArguments) Value {
 	}
 	in := r.items(v)
 	r.made(16 * len(in))
-	out := make(List, len(in))
+	out := make([]Value, len(in))
 	for i, item := range in {
 		out[len(in)-1-i] = item
 	}
-	return out
+	switch v.(type) {
+	case *stream, undefined: // which Python cannot reverse without making a list of it
+		return List(out)
+	}
+	return &stream{out}
 }
 
 func join(r *run, v Value, a callArguments) Value {
@@ -334,7 +362,7 @@ func formatFilter(r *run, v Value, a callArguments) Value {
 
 func dictsort(r *run, v Value, a callArguments) Value {
 	p := r.parameters("dictsort", a, "case_sensitive", "by", "reverse")
-	pairs := items(r, v, callArguments{}).(List)
+	pairs := r.items(items(r, v, callArguments{}))
 	at := 0
 	switch by := r.stringOr(p[1], "key"); by {
 	case "key":

@@ -51,7 +51,7 @@ func rangeOf(r *run, a callArguments) Value {
 	if step == 0 {
 		r.fail("range() arg 3 must not be zero")
 	}
-	out := List{}
+	out := []Value{}
 	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
 		if len(out) >= maxRange {
 			r.fail("range too big: more than %d items", maxRange)
@@ -59,7 +59,7 @@ func rangeOf(r *run, a callArguments) Value {
 		out = append(out, i)
 	}
 	r.made(16 * len(out))
-	return out
+	return rangeView(out, from, to, step)
 }
 
 func dictOf(r *run, a callArguments) Value {

@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"unicode"
@@ -27,10 +28,7 @@ func (r *run) method(v Value, name string) (Value, bool) {
 		methods = floatMethods
 	}
 	if types := changers[name]; strings.Contains(types, typeName(v)) && types != "" {
-		return &function{name, func(r *run, _ callArguments) Value {
-			r.fail("access to attribute '%s' of '%s' object is unsafe: a chat template can't change its input", name, typeName(v))
-			return nil
-		}}, true
+		return undefined{fmt.Sprintf("access to attribute '%s' of '%s' object is unsafe: a chat template can't change its input", name, typeName(v))}, true
 	}
 	m, ok := methods[name]
 	if !ok {
@@ -74,19 +72,13 @@ var listMethods = map[string]method{
 }
 
 var dictMethods = map[string]method{
-	"keys": func(r *run, v Value, _ callArguments) Value { return List(r.items(v)) },
+	"keys": func(r *run, v Value, _ callArguments) Value { return &view{name: "dict_keys", items: r.items(v)} },
 	"values": func(r *run, v Value, _ callArguments) Value {
 		r.made(16 * v.(*Dict).Len())
-		return List(append([]Value{}, v.(*Dict).values...))
+		return &view{name: "dict_values", items: append([]Value{}, v.(*Dict).values...)}
 	},
 	"items": func(r *run, v Value, _ callArguments) Value {
-		d := v.(*Dict)
-		r.made(64 * d.Len())
-		out := make(List, d.Len())
-		for i := range out {
-			out[i] = Tuple{d.keys[i], d.values[i]}
-		}
-		return out
+		return &view{name: "dict_items", items: r.pairs(v.(*Dict))}
 	},
 	"get": func(r *run, v Value, a callArguments) Value {
 		p := r.parameters("get", a, "key!", "default")
@@ -96,6 +88,16 @@ var dictMethods = map[string]method{
 		return valueOr(p[1], nil)
 	},
 	"copy": func(r *run, v Value, _ callArguments) Value { return dictOf(r, callArguments{list: []Value{v}}) },
+}
+
+// pairs are the items of a dict.
+func (r *run) pairs(d *Dict) []Value {
+	r.made(64 * d.Len())
+	out := make([]Value, d.Len())
+	for i := range out {
+		out[i] = Tuple{d.keys[i], d.values[i]}
+	}
+	return out
 }
 
 // trimmer makes strip and its kin.

@@ -290,20 +290,22 @@ func (r *run) forLoop(s forStatement, over Value, sc *scope, depth int) {
 		}
 		items = kept
 	}
-	if len(items) == 0 {
-		r.exec(s.none, sc.inner())
-		return
-	}
 	l := &loop{statement: s, sc: sc, items: items, depth0: depth}
+	whole := false // some round came to its end; without one jinja2 takes the else branch, even after break and continue
 	for i, item := range items {
 		r.step()
 		l.index0 = i
 		in := sc.inner()
 		in.vars["loop"] = l
 		r.assign(s.target, item, in)
-		if r.exec(s.body, in) == flowBreak {
-			return
+		f := r.exec(s.body, in)
+		if f == flowBreak {
+			break
 		}
+		whole = whole || f == flowNext
+	}
+	if !whole {
+		r.exec(s.none, sc.inner())
 	}
 }
 

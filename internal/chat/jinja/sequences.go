@@ -24,7 +24,7 @@ func (r *run) path(v, attribute Value) Value {
 func mapped(r *run, v Value, a callArguments) Value {
 	in := r.items(v)
 	r.made(16 * len(in))
-	out := make(List, len(in))
+	out := make([]Value, len(in))
 	if attribute, ok := a.named["attribute"]; ok && len(a.list) == 0 {
 		p := r.parameters("map", a, "attribute!", "default")
 		for i, item := range in {
@@ -33,7 +33,7 @@ func mapped(r *run, v Value, a callArguments) Value {
 				out[i] = *p[1]
 			}
 		}
-		return out
+		return &stream{out}
 	}
 	if len(a.list) == 0 {
 		r.fail("map requires a filter argument")
@@ -42,7 +42,7 @@ func mapped(r *run, v Value, a callArguments) Value {
 	for i, item := range in {
 		out[i] = r.filter(name, item, callArguments{a.list[1:], a.named})
 	}
-	return out
+	return &stream{out}
 }
 
 // chosen makes select, reject, selectattr and rejectattr.
@@ -63,11 +63,11 @@ func chosen(what string, byAttribute, want bool) filter {
 			name := r.stringOr(&rest[0], "")
 			holds = func(v Value) bool { return r.test(name, v, callArguments{rest[1:], a.named}) }
 		}
-		out := List{}
+		out := &stream{}
 		for _, item := range r.items(v) {
 			r.made(16)
 			if holds(get(item)) == want {
-				out = append(out, item)
+				out.items = append(out.items, item)
 			}
 		}
 		return out
@@ -99,13 +99,13 @@ func (r *run) sortKey(attribute, caseSensitive *Value) func(Value) Value {
 
 func unique(r *run, v Value, a callArguments) Value {
 	p := r.parameters("unique", a, "case_sensitive", "attribute")
-	key, seen, out := r.sortKey(p[1], p[0]), NewDict(), List{}
+	key, seen, out := r.sortKey(p[1], p[0]), NewDict(), &stream{}
 	for _, item := range r.items(v) {
 		r.made(64)
 		k := r.key(key(item))
 		if _, ok := seen.get(k); !ok {
 			seen.set(k, true)
-			out = append(out, item)
+			out.items = append(out.items, item)
 		}
 	}
 	return out
@@ -175,7 +175,7 @@ func batch(r *run, v Value, a callArguments) Value {
 	if n < 1 {
 		r.fail("batch: the size must be positive, not %d", n)
 	}
-	in, out := r.items(v), List{}
+	in, out := r.items(v), &stream{}
 	r.made(32 * len(in))
 	if p[1] != nil && len(in)%n > 0 {
 		r.made(16 * min(n, maxOutput))
@@ -185,14 +185,14 @@ func batch(r *run, v Value, a callArguments) Value {
 		for p[1] != nil && *p[1] != nil && len(part) < n {
 			part = append(part, *p[1])
 		}
-		out = append(out, part)
+		out.items = append(out.items, part)
 	}
 	return out
 }
 
 func sliced(r *run, v Value, a callArguments) Value {
 	p := r.parameters("slice", a, "slices!", "fill_with")
-	in, n, out := r.items(v), r.intOr(p[0], 1), List{}
+	in, n, out := r.items(v), r.intOr(p[0], 1), &stream{}
 	if n < 1 {
 		r.fail("slice: the number of slices must be positive, not %d", n)
 	}
@@ -208,7 +208,7 @@ func sliced(r *run, v Value, a callArguments) Value {
 		if p[1] != nil && *p[1] != nil && i >= len(in)%n {
 			part = append(part, *p[1])
 		}
-		out = append(out, part)
+		out.items = append(out.items, part)
 	}
 	return out
 }

@@ -51,9 +51,9 @@ func (r *run) test(name string, v Value, a callArguments) bool {
 		_, isString := v.(string)
 		_, isDict := v.(*Dict)
 		_, isUndefined := v.(undefined)
-		return isList || isString || isDict || isUndefined
+		return isList || isString || isDict || isUndefined || typeName(v) == "range"
 	case "iterable":
-		return r.test("sequence", v, a)
+		return iterable(v)
 	case "callable":
 		switch v.(type) {
 		case *function, *macro, *loop:

@@ -11,7 +11,7 @@ import (
 )
 
 // A Value is what a template computes with: nil (None), bool, int, *big.Int, float64, string, List, Tuple, *Dict,
-// undefined, *namespace, or something to call. Values don't change once they are made, namespaces excepted.
+// undefined, *namespace, *stream, *view, or something to call. Values don't change once they are made, namespaces excepted.
 type Value any
 
 type (
@@ -28,7 +28,7 @@ type (
 
 // typeName is Python's name of the value's type.
 func typeName(v Value) string {
-	switch v.(type) {
+	switch v := v.(type) {
 	case nil:
 		return "NoneType"
 	case bool:
@@ -51,6 +51,12 @@ func typeName(v Value) string {
 		return "Namespace"
 	case *loop:
 		return "LoopContext"
+	case *stream:
+		return "generator"
+	case *view:
+		return v.name
+	case *macro:
+		return "Macro"
 	}
 	return "function"
 }
@@ -73,6 +79,8 @@ func truth(v Value) bool {
 		return len(v) > 0
 	case *Dict:
 		return v.Len() > 0
+	case *view:
+		return len(v.items) > 0
 	}
 	return true
 }
@@ -148,8 +156,19 @@ func (r *run) write(b *strings.Builder, v Value, quote bool, depth int) {
 			r.write(b, v.values[i], true, depth+1)
 		}
 		b.WriteByte('}')
+	case *view:
+		switch {
+		case v.name != "range":
+			list(v.name+"([", v.items, "])")
+		case v.text == "":
+			r.fail("it prints a slice of a range: put the filter list behind it")
+		default:
+			b.WriteString(v.text)
+		}
+	case *stream:
+		r.fail("it prints an iterator, of which Python prints where it lies in memory: put the filter list behind it")
 	default:
-		fmt.Fprintf(b, "<%s>", typeName(v))
+		r.fail("it prints a %s, of which Python prints where it lies in memory", typeName(v))
 	}
 }
 
@@ -279,6 +298,11 @@ func (r *run) equal(a, b Value, depth int) bool {
 		return a == b
 	case *loop:
 		return a == b
+	case *stream:
+		return a == b
+	case *view:
+		w, ok := b.(*view)
+		return a == b || ok && a.name == w.name && a.name != "dict_values" && items(a.items, w.items)
 	}
 	return false
 }
@@ -346,6 +370,10 @@ func (r *run) items(v Value) []Value {
 			out = append(out, string(c))
 		}
 		return out
+	case *stream:
+		return v.left()
+	case *view:
+		return v.items
 	}
 	r.fail("'%s' object is not iterable", typeName(v))
 	return nil
@@ -365,6 +393,8 @@ func (r *run) length(v Value) int {
 	case *Dict:
 		return v.Len()
 	case *loop:
+		return len(v.items)
+	case *view:
 		return len(v.items)
 	}
 	r.fail("object of type '%s' has no len()", typeName(v))

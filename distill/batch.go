@@ -2,6 +2,7 @@ package distill
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -82,12 +83,13 @@ type batcher struct {
 	failed map[Key]*failure // samples that have no answer in this process
 	tries  map[Key]int      // how often a batch brought none that may come yet
 	broke  bool             // the budget is spent
-	fresh  int64            // answers that batches brought to this process, and that it has not handed out yet
+	fresh  map[uint64]bool  // answers that batches brought to this process, and that it has not handed out yet, by part of their keys
+	whole  bool             // Fill has been through all prompts
 }
 
 func newBatcher(a *asker, from *endpoint) *batcher {
 	return &batcher{a: a, o: a.opts.Batch, from: from, api: batchapi.New(from.url, from.key, newTransport(4)), say: func(string, ...any) {},
-		stop: func(string) error { return nil }, failed: map[Key]*failure{}, tries: map[Key]int{}}
+		stop: func(string) error { return nil }, failed: map[Key]*failure{}, tries: map[Key]int{}, fresh: map[uint64]bool{}}
 }
 
 func (b *batcher) failure(k Key) *failure {
@@ -116,7 +118,7 @@ func (b *batcher) again(k Key, f *failure) {
 // request is what [asker.request] is where answers come by batches: they are in the store, or have failed.
 func (b *batcher) request(ctx context.Context, q *query, samples []int, out []outcome) (left []int, f *failure, err error) {
 	left, err = b.a.lookUp(ctx, q, samples, out)
-	b.handOut(int64(len(samples) - len(left)))
+	b.handOut(q, samples, left)
 	if err != nil || len(left) == 0 {
 		return left, nil, err
 	}
@@ -131,11 +133,29 @@ func (b *batcher) request(ctx context.Context, q *query, samples []int, out []ou
 	return left, f, nil
 }
 
-// handOut takes those of n answers out of the count of what was in the store before, that batches brought to this process.
-func (b *batcher) handOut(n int64) {
+// part is enough of a key to tell it from others.
+func (k Key) part() uint64 { return binary.LittleEndian.Uint64(k[:]) }
+
+// bring notes answers that a batch brought.
+func (b *batcher) bring(keys []Key) {
 	b.mu.Lock()
-	n = min(n, b.fresh)
-	b.fresh -= n
+	defer b.mu.Unlock()
+	for _, k := range keys {
+		b.fresh[k.part()] = true
+	}
+}
+
+// handOut takes those samples that batches brought to this process, and that are not left, out of the count of what was in
+// the store before.
+func (b *batcher) handOut(q *query, samples, left []int) {
+	n := int64(0)
+	b.mu.Lock()
+	for _, s := range samples {
+		if k := q.keys[s].part(); b.fresh[k] && !slices.Contains(left, s) {
+			delete(b.fresh, k)
+			n++
+		}
+	}
 	b.mu.Unlock()
 	b.a.tally.add(func(c *Counters) { c.FromStore -= n })
 }
@@ -148,12 +168,12 @@ func (b *batcher) fill(ctx context.Context, all queries) error {
 		return err
 	}
 	for {
-		wait, placed, broke := map[int64]bool{}, 0, 0
+		wait, p := map[int64]bool{}, &plan{}
 		anything := errors.New("something is missing")
-		err := b.missing(ctx, all, wait, func(*query, []int) error { return anything })
+		_, err := b.missing(ctx, all, wait, func(*query, []int) error { return anything })
 		if errors.Is(err, anything) {
 			err = b.locked(ctx, func() (err error) {
-				placed, broke, err = b.plan(ctx, all, wait)
+				p, err = b.plan(ctx, all, wait)
 				return err
 			})
 		}
@@ -161,9 +181,9 @@ func (b *batcher) fill(ctx context.Context, all queries) error {
 			return err
 		}
 		b.mu.Lock()
-		b.broke = b.broke || broke > 0 && placed == 0 && len(wait) == 0
+		b.broke = b.broke || p.broke > 0 && p.placed == 0 && len(wait) == 0
 		b.mu.Unlock()
-		if len(wait) == 0 {
+		if len(wait) == 0 && p.failed == 0 { // what cannot be sent makes room for others in the wave
 			return nil
 		}
 		if err := b.finish(ctx, wait); err != nil {

@@ -285,9 +285,7 @@ func (f *fetched) keep(t *trip, r reply, of batchRequest) error {
 	if err := a.purse.pay(&hold{bytes: len(t.request), free: a.opts.Budget == (Budget{})}, cost); err != nil {
 		return err
 	}
-	f.b.mu.Lock()
-	f.b.fresh += int64(n)
-	f.b.mu.Unlock()
+	f.b.bring(e.keys)
 	f.note(1, 0, nil)
 	return f.b.stop("store")
 }

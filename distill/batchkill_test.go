@@ -21,6 +21,22 @@ import (
 
 var errStopped = errors.New("stopped")
 
+// stopAt ends a process the nth time that it comes to a step.
+func stopAt(step string, n int) func(string) error {
+	var mu sync.Mutex
+	return func(at string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if at == step {
+			n--
+		}
+		if n <= 0 {
+			return errStopped
+		}
+		return nil
+	}
+}
+
 // A process may end after each step. The next one goes on there: no file is lost, no batch is made twice, and nothing that
 // was answered is asked again.
 func TestBatchGoesOn(t *testing.T) {
@@ -32,19 +48,7 @@ func TestBatchGoesOn(t *testing.T) {
 				three := func(d *Distill) { d.Batch.MaxRequests = 15 }
 				d := newStage(t, teacher, inBatches, three)
 				require.NoError(t, d.Open(context.Background()))
-				var mu sync.Mutex
-				left := at
-				d.asker.batch.stop = func(s string) error {
-					mu.Lock()
-					defer mu.Unlock()
-					if s == step {
-						left--
-					}
-					if left <= 0 {
-						return errStopped
-					}
-					return nil
-				}
+				d.asker.batch.stop = stopAt(step, at)
 				_, err := filled(context.Background(), d, questions(40))
 				require.ErrorIs(t, err, errStopped)
 				require.NoError(t, d.Close())
@@ -97,15 +101,30 @@ func TestBatchKilled(t *testing.T) {
 		return
 	}
 	const prompts = 60
-	want := mustRun(t, newStage(t, testkit.StartTeacher(t, &testkit.Teacher{})), questions(prompts))
-	wantJSON, err := json.Marshal(want)
-	require.NoError(t, err)
+	target := func(d *Distill) { d.Target.Accepted = 30; d.Join(quarter) } // in several waves
+	for name, change := range map[string]func(*Distill){"all prompts": func(*Distill) {}, "up to a target": target} {
+		t.Run(name, func(t *testing.T) {
+			want := mustRun(t, newStage(t, testkit.StartTeacher(t, &testkit.Teacher{}), change), questions(prompts))
+			wantJSON, err := json.Marshal(want)
+			require.NoError(t, err)
+			got, teacher, kills := killBatches(t, change)
+			assert.GreaterOrEqual(t, kills, 16, "at the lists, the uploads, the making, the looks and the files of three batches")
+			assert.Equal(t, string(wantJSON), got, "the rows are those of a run left alone, byte for byte")
+			assert.Zero(t, teacher.Resent())
+			if name == "all prompts" {
+				assert.Equal(t, []int{25, 25, 10}, teacher.BatchLines(), "no batch is made twice")
+			}
+		})
+	}
+}
+
+// killBatches runs the stage until a process gets through, and returns its result and how many did not.
+func killBatches(t *testing.T, change func(*Distill)) (got string, teacher *testkit.Teacher, kills int) {
 	started := make(chan *os.Process, 1)
-	kills := 0
 	killed := map[string]bool{}
 	var mu sync.Mutex
 	dead := false
-	teacher := testkit.StartTeacher(t, &testkit.Teacher{Batches: &testkit.Batches{Polls: 2, Refuse: func(r *http.Request, before bool) *testkit.BatchFault {
+	teacher = testkit.StartTeacher(t, &testkit.Teacher{Batches: &testkit.Batches{Polls: 2, Refuse: func(r *http.Request, before bool) *testkit.BatchFault {
 		mu.Lock()
 		defer mu.Unlock()
 		if key := fmt.Sprint(r.Method, r.URL.Path, before); !dead && !killed[key] {
@@ -116,7 +135,7 @@ func TestBatchKilled(t *testing.T) {
 		return nil
 	}}})
 	dir := t.TempDir()
-	d := newStage(t, teacher, inBatches, inStore(filepath.Join(dir, "responses.db")), func(d *Distill) { d.Batch.MaxRequests = 25; d.Batch.Poll = 1 })
+	d := newStage(t, teacher, inBatches, inStore(filepath.Join(dir, "responses.db")), func(d *Distill) { d.Batch.MaxRequests = 25; d.Batch.Poll = 1 }, change)
 	options, err := json.Marshal(d)
 	require.NoError(t, err)
 	out := filepath.Join(dir, "rows.json")
@@ -136,12 +155,9 @@ func TestBatchKilled(t *testing.T) {
 		dead = false
 		mu.Unlock()
 	}
-	assert.GreaterOrEqual(t, kills, 16, "at the lists, the uploads, the making, the looks and the files of three batches")
 	data, err := os.ReadFile(out)
 	require.NoError(t, err)
-	assert.Equal(t, string(wantJSON), string(data), "the rows are those of a run left alone, byte for byte")
-	assert.Equal(t, []int{25, 25, 10}, teacher.BatchLines(), "no batch is made twice")
-	assert.Zero(t, teacher.Resent())
+	return string(data), teacher, kills
 }
 
 // batchChild is one run of TestBatchKilled.
@@ -151,6 +167,9 @@ func batchChild(t *testing.T, dir string) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &d))
 	d.clock, d.draw = newLeap(), func() float64 { return 0.5 }
+	if d.Target.Accepted > 0 {
+		d.Join(quarter)
+	}
 	r, err := filled(context.Background(), &d, questions(60))
 	require.NoError(t, err)
 	data, err = json.Marshal(r)

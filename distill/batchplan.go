@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"stillhouse"
@@ -11,8 +12,9 @@ import (
 	"stillhouse/internal/rowfile"
 )
 
-// queries visits the queries of a run, each time the same in the same order.
-type queries func(ctx context.Context, visit func(*query) error) error
+// queries visits the queries of a run, each time the same in the same order, and in their place the accounts of shards that
+// are there already.
+type queries func(ctx context.Context, visit func(*query) error, made func(stillhouse.Account) error) error
 
 // A batchLine is one line of a file of requests.
 type batchLine struct {
@@ -48,10 +50,12 @@ func newToken() string {
 	return "stillhouse-" + hex.EncodeToString(b[:])
 }
 
-// missing visits what the store lacks of the queries and no batch has on its way, query by query: samples that have not
-// failed. wait gathers the batches that have the rest on their way.
-func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool, visit func(q *query, samples []int) error) error {
+// missing visits what the store lacks of the queries and no batch has on its way, query by query up to the end of the wave:
+// samples that have not failed. wait gathers the batches that have the rest on their way.
+func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool, visit func(q *query, samples []int) error) (*wave, error) {
 	const some = 4096 // keys looked up together
+	enough := errors.New("the wave has all its prompts")
+	w := b.wave()
 	var part []*query
 	n := 0
 	look := func() error {
@@ -72,12 +76,20 @@ func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool,
 			return err
 		}
 		for _, q := range part {
-			left, err := b.round(ctx, q, found, pending, wait)
+			if w.ends() {
+				return enough
+			}
+			r, err := b.round(ctx, q, found, pending, wait)
 			if err != nil {
 				return err
 			}
-			if len(left) > 0 {
-				if err := visit(q, left); err != nil {
+			if r.open {
+				w.open++
+			} else {
+				w.decide(r.accepted)
+			}
+			if len(r.left) > 0 {
+				if err := visit(q, r.left); err != nil {
 					return err
 				}
 			}
@@ -91,22 +103,35 @@ func (b *batcher) missing(ctx context.Context, all queries, wait map[int64]bool,
 			return nil
 		}
 		return look()
-	})
-	if err != nil {
+	}, func(a stillhouse.Account) error {
+		err := look()
+		w.made(a, b.a.opts.Samples.Max)
 		return err
+	})
+	if err == nil {
+		err = look()
 	}
-	return look()
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return w, err
+}
+
+// A batchRound is how far a query is.
+type batchRound struct {
+	left     []int // samples to be asked for
+	open     bool  // some are, or are on their way
+	accepted int   // of the rounds before
 }
 
 // round finds the samples of a query that are to be asked for next: those of the first round, as the asker makes them, that
 // has neither all its answers nor only failures. Where a batch has others of that round on its way, it is added to wait.
-func (b *batcher) round(ctx context.Context, q *query, found map[Key]Answer, pending map[Key]int64, wait map[int64]bool) (left []int, err error) {
-	for asked, accepted := 0, 0; asked < len(q.keys); {
-		n := b.a.opts.Samples.next(asked, accepted)
+func (b *batcher) round(ctx context.Context, q *query, found map[Key]Answer, pending map[Key]int64, wait map[int64]bool) (r batchRound, err error) {
+	for asked := 0; asked < len(q.keys); {
+		n := b.a.opts.Samples.next(asked, r.accepted)
 		if n == 0 {
-			return nil, nil
+			return r, nil
 		}
-		open := false
 		var candidates []stillhouse.Candidate
 		for i := asked; i < asked+n; i++ {
 			k := q.keys[i]
@@ -117,24 +142,24 @@ func (b *batcher) round(ctx context.Context, q *query, found map[Key]Answer, pen
 				candidates = append(candidates, b.a.opts.candidate(q, i, answer))
 			case b.failure(k) != nil:
 			case onItsWay:
-				wait[batch], open = true, true
+				wait[batch], r.open = true, true
 			default:
-				left = append(left, i)
+				r.left, r.open = append(r.left, i), true
 			}
 		}
-		if len(left) > 0 || open || len(candidates) == 0 {
-			return left, nil
+		if r.open || len(candidates) == 0 {
+			return r, nil
 		}
 		asked += n
-		if asked < len(q.keys) {
+		if asked < len(q.keys) || b.a.opts.Target.Accepted > 0 {
 			good, err := b.a.accept.Accept(ctx, candidates)
 			if err != nil {
-				return nil, err
+				return r, err
 			}
-			accepted += good
+			r.accepted += good
 		}
 	}
-	return nil, nil
+	return r, nil
 }
 
 // A plan gathers requests into batches.
@@ -149,19 +174,20 @@ type plan struct {
 	held   []batchRequest
 	placed int      // requests in all
 	broke  int      // those that the budget has no room for
+	failed int      // those that cannot be sent
 	on     Counters // what the requests on their way are expected to cost
 }
 
 // plan writes down the requests for what is missing, as far as the budget goes. The caller holds the lock of batches. It
-// returns how many there are, how many the budget has no room for, and adds to wait the batches to wait for.
-func (b *batcher) plan(ctx context.Context, all queries, wait map[int64]bool) (placed, broke int, err error) {
-	if err := b.a.store.discardPlanning(ctx); err != nil {
-		return 0, 0, err
-	}
+// adds to wait the batches to wait for.
+func (b *batcher) plan(ctx context.Context, all queries, wait map[int64]bool) (*plan, error) {
 	p := &plan{b: b, wait: wait, keys: map[Key]bool{}}
+	if err := b.a.store.discardPlanning(ctx); err != nil {
+		return p, err
+	}
 	if b.a.opts.Budget != (Budget{}) { // what is on its way already is paid for as well
-		if err := b.missing(ctx, all, wait, func(*query, []int) error { return nil }); err != nil {
-			return 0, 0, err
+		if _, err := b.missing(ctx, all, wait, func(*query, []int) error { return nil }); err != nil {
+			return p, err
 		}
 		for id := range wait {
 			err := b.a.store.requestsOf(ctx, id, func(r batchRequest) error {
@@ -169,15 +195,18 @@ func (b *batcher) plan(ctx context.Context, all queries, wait map[int64]bool) (p
 				return nil
 			})
 			if err != nil {
-				return 0, 0, err
+				return p, err
 			}
 		}
 	}
-	err = b.missing(ctx, all, wait, func(q *query, samples []int) error { return p.add(ctx, q, samples) })
+	w, err := b.missing(ctx, all, wait, func(q *query, samples []int) error { return p.add(ctx, q, samples) })
 	if err == nil {
 		err = p.finish(ctx)
 	}
-	return p.placed, p.broke, err
+	if w.target > 0 && p.placed > 0 {
+		b.say("%d of %d rows are accepted, of %d prompts: asking for %d more", w.accepted, w.target, w.decided, w.open)
+	}
+	return p, err
 }
 
 // afford says whether the budget has room for one more request, by what it is expected to cost, and sets that aside if it
@@ -216,6 +245,7 @@ func (p *plan) add(ctx context.Context, q *query, samples []int) error {
 		}
 		body, err := q.body(asked[0], len(asked))
 		if err != nil {
+			p.failed++
 			p.b.fail(q.keys[asked[0]], &failure{scope: rowOnly, kind: "request", wait: -1, message: "the request cannot be written as JSON: " + err.Error()})
 			continue
 		}
@@ -237,6 +267,7 @@ func (p *plan) put(ctx context.Context, r batchRequest) error {
 	size := len(r.body) + len(`{"custom_id":"request-","method":"POST","url":"/v1/chat/completions","body":}`) + 12
 	most := o.MaxMegabytes * 1_000_000
 	if size > most {
+		p.failed++
 		for _, k := range r.keys {
 			p.b.fail(k, &failure{scope: rowOnly, kind: "long", wait: -1, message: fmt.Sprintf("the request has %d bytes, and a batch's file may have %d MB (distill.batch.max_megabytes)", size, o.MaxMegabytes)})
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"stillhouse"
 	"stillhouse/internal/testkit"
 )
 
@@ -62,18 +63,13 @@ func TestBudgetOfBatches(t *testing.T) {
 	assert.Less(t, cost, 1.1*budget.Dollars)
 }
 
-// A target stops at the prompt that reaches it, which nobody knows before the answers of a batch are there.
-func TestNoTargetWithBatches(t *testing.T) {
-	o := Options{Endpoint: "http://127.0.0.1:1/v1", Model: "m", Mode: ModeBatch, Target: Target{Accepted: 5}}
-	o.EnsureDefaults()
-	require.ErrorContains(t, o.Validate(), "target: cannot be where mode is batch")
-}
-
 // Shards that are there are not asked for again, though some of their rows have failed.
 func TestFillLeavesMadeShards(t *testing.T) {
 	teacher := testkit.StartTeacher(t, &testkit.Teacher{Batches: &testkit.Batches{}})
 	d := newStage(t, teacher, inBatches)
 	in := source(questions(48))
-	require.NoError(t, d.Fill(t.Context(), in, func(shard int) (bool, error) { return shard == 1, nil }, nil))
+	require.NoError(t, d.Fill(t.Context(), in, func(shard int) (stillhouse.Account, bool, error) {
+		return stillhouse.Account{}, shard == 1, nil
+	}, nil))
 	assert.Equal(t, []int{32}, teacher.BatchLines())
 }

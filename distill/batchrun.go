@@ -9,9 +9,10 @@ import (
 )
 
 // Fill gets the answers to all prompts of a source by the Batch API, where mode is batch: a run in all needs as few batches
-// as hold its requests. made, which may be nil, says which shards are there already; say, which may be nil, is told what goes
-// on. Without Fill, Process makes a batch for what it is given.
-func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, made func(shard int) (bool, error), say func(format string, args ...any)) error {
+// as hold its requests, and with a target few more. made, which may be nil, says which shards are there already, with their
+// accounts; say, which may be nil, is told what goes on. Without Fill, Process makes a batch for what it is given, unless
+// there is a target.
+func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, made func(shard int) (stillhouse.Account, bool, error), say func(format string, args ...any)) error {
 	d.mu.Lock()
 	a, err := d.open(ctx)
 	d.mu.Unlock()
@@ -21,12 +22,17 @@ func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, made func(shar
 	if say != nil {
 		a.batch.say = say
 	}
-	return a.batch.fill(ctx, func(ctx context.Context, visit func(*query) error) error {
+	err = a.batch.fill(ctx, func(ctx context.Context, visit func(*query) error, there func(stillhouse.Account) error) error {
 		for i := range in.Shards() {
 			if made != nil {
-				if done, err := made(i); err != nil {
+				account, done, err := made(i)
+				if err == nil && done {
+					err = there(account)
+				}
+				if err != nil {
 					return err
-				} else if done {
+				}
+				if done {
 					continue
 				}
 			}
@@ -39,17 +45,19 @@ func (d *Distill) Fill(ctx context.Context, in stillhouse.Source, made func(shar
 			if err != nil {
 				return err
 			}
-			if err := queriesOf(&a.opts, prompts)(ctx, visit); err != nil {
+			if err := queriesOf(&a.opts, prompts)(ctx, visit, there); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	a.batch.whole = err == nil
+	return err
 }
 
 // queriesOf are the queries of some prompts. Those that cannot be made are told when they are asked for.
 func queriesOf(o *Options, prompts []stillhouse.Prompt) queries {
-	return func(ctx context.Context, visit func(*query) error) error {
+	return func(ctx context.Context, visit func(*query) error, _ func(stillhouse.Account) error) error {
 		for _, p := range prompts {
 			if err := ctx.Err(); err != nil {
 				return err

@@ -26,7 +26,7 @@ type Prices struct {
 
 // Target is what a run is to reach.
 type Target struct {
-	Accepted int `yaml:"accepted" json:"accepted" doc:"Stop asking with the prompt by which so many rows are accepted, in the order of the prompts; 0 asks all prompts. A prompt counts with at most curate.select.best rows."`
+	Accepted int `yaml:"accepted" json:"accepted" doc:"Stop asking with the prompt by which so many rows are accepted, in the order of the prompts; 0 asks all prompts. By batches, some prompts after that one are asked as well, and are in no row. A prompt counts with at most curate.select.best rows."`
 }
 
 func (b Budget) validate() error {

@@ -268,13 +268,17 @@ func (d *Distill) Process(ctx context.Context, batch arrow.RecordBatch, out stil
 	if err != nil {
 		return err
 	}
-	if a.batch != nil {
+	if line == nil && a.opts.Target.Accepted > 0 {
+		return stillhouse.Invalidf("a target follows the order of the prompts, and nobody told it: call Restart and Shard, as stillhouse.Run does")
+	}
+	switch {
+	case a.batch == nil:
+	case line == nil:
 		if err := a.batch.fill(ctx, queriesOf(&a.opts, prompts)); err != nil {
 			return err
 		}
-	}
-	if line == nil && a.opts.Target.Accepted > 0 {
-		return stillhouse.Invalidf("a target follows the order of the prompts, and nobody told it: call Restart and Shard, as stillhouse.Run does")
+	case !a.batch.whole:
+		return stillhouse.Invalidf("by batches, a target is reached wave by wave, over all prompts: call Fill first")
 	}
 	outcomes := make([][]outcome, len(prompts))
 	queries := make([]*query, len(prompts))

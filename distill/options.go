@@ -121,9 +121,6 @@ func (o *Options) Validate() error {
 	if err := options.Under("batch", o.Batch.Validate()); err != nil {
 		return err
 	}
-	if o.Mode == ModeBatch && o.Target.Accepted > 0 {
-		return options.Wrongf("target", "cannot be where mode is batch, whose requests are all made before the first answer comes: take it out, and bound the run by prompts.limit or distill.budget")
-	}
 	for _, validate := range []func() error{o.Samples.validate, o.Budget.validate, o.Prices.validate, o.validateLanes, o.validateMetrics,
 		o.AnswerOptions.validate, o.validateSystems, o.validateStructure} {
 		if err := validate(); err != nil {

@@ -84,11 +84,7 @@ func (r *run) distill(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
-	made := func(shard int) (bool, error) {
-		_, done, err := r.dir.Sink("candidates", "distill").Done(shard)
-		return done, err
-	}
-	if err := stage.Fill(ctx, in, made, r.ui.say); err != nil {
+	if err := stage.Fill(ctx, in, r.dir.Sink("candidates", "distill").Done, r.ui.say); err != nil {
 		b.clear()
 		return failed(ctx, err)
 	}

@@ -301,3 +301,34 @@ func TestRunInBatches(t *testing.T) {
 		t.Errorf("%d requests again", n)
 	}
 }
+
+// A target is reached by batches in waves; a higher one goes on from there, and single requests find what batches brought.
+func TestTargetInBatches(t *testing.T) {
+	dir := t.TempDir()
+	teacher := testkit.StartTeacher(t, &testkit.Teacher{Batches: &testkit.Batches{}})
+	c := grownConfig(t, dir, teacher.URL(), "{path: '"+seedFile(t, dir)+"', prompt: instruction}")
+	c.Distill.Mode, c.Distill.Target.Accepted = "batch", 3
+	for _, step := range []struct {
+		mode             string
+		target, requests int
+	}{{"batch", 3, 3}, {"batch", 7, 7}, {"online", 5, 7}, {"batch", 0, 10}} {
+		c.Distill.Mode, c.Distill.Target.Accepted = step.mode, step.target
+		report, text, err := runIn(t, c, dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := teacher.Requests(); n != step.requests {
+			t.Errorf("%+v: %d requests", step, n)
+		}
+		a := report.Ledger["distill"]
+		if want := int64(2 * (10 - step.target)); step.target > 0 && a.Unasked["target_reached"] != want {
+			t.Errorf("%+v: %+v", step, a)
+		}
+		if step.mode == "batch" && step.target > 0 && !strings.Contains(text, fmt.Sprintf("of %d rows are accepted", step.target)) {
+			t.Errorf("%+v: %s", step, text)
+		}
+	}
+	if n := teacher.Resent(); n != 0 {
+		t.Errorf("%d requests again", n)
+	}
+}

@@ -29,7 +29,7 @@ type Asking struct {
 // Bound is the state of a budget or a target.
 type Bound struct {
 	Reached bool   `json:"reached"` // the budget is spent, the target reached
-	Left    int64  `json:"unasked"` // samples that were not asked for because of it
+	Left    int64  `json:"unasked"` // samples that are in no row because of it
 	Over    string `json:"over,omitempty"`
 	Text    string `json:"text"` // it and what of it is there, in words
 }
@@ -161,7 +161,7 @@ func (a *Asking) writeText(w io.Writer) {
 		}
 		fmt.Fprintf(w, "The target %s: %s", state, t.Text)
 		if t.Left > 0 {
-			fmt.Fprintf(w, "; %d samples were not asked for", t.Left)
+			fmt.Fprintf(w, "; the %d samples after it were not needed", t.Left)
 		}
 		fmt.Fprintln(w, ".")
 	}

@@ -68,6 +68,8 @@ func TestReadRowsRefuses(t *testing.T) {
 		{"kinds.jsonl", "{\"text\": \"a\"}\n{\"messages\": []}\n", "kinds.jsonl line 2 has rows of another kind (messages) than kinds.jsonl line 1 (text)"},
 		{"number.jsonl", `{"text": 7}`, "number.jsonl line 1: text is not a string"},
 		{"tools.jsonl", `{"messages": [], "tools": "[{"}`, "tools is a string that is not JSON"},
+		{"tools.jsonl", `{"messages": [], "tools": 5}`, "tools is not a list of tools"},
+		{"tools.jsonl", `{"messages": [], "tools": "[1]"}`, "tools is not a list of tools"},
 		{"vars.jsonl", `{"messages": [], "chat_template_kwargs": [1]}`, "chat_template_kwargs is not an object"},
 		{"not.parquet", "PAR1 and no more", "not.parquet"},
 		{"tiny.parquet", "PA", "tiny.parquet"},

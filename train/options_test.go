@@ -83,7 +83,7 @@ func TestOptionsTaken(t *testing.T) {
 	for _, text := range []string{
 		"{packing: false, report_to: none, bf16: false, fp16: false, save_strategy: 'no', eval_strategy: 'no', output_dir: ./out}",
 		"{report_to: [], loss_type: nll, optim: adamw_torch, dataloader_num_workers: 4, disable_tqdm: true}",
-		"{neftune_noise_alpha: null, label_smoothing_factor: 0.0}",
+		"{neftune_noise_alpha: null, label_smoothing_factor: 0.0}", "{eval_strategy: no, save_strategy: false, logging_strategy: False}",
 		"{pad_to_multiple_of: auto, gradient_checkpointing: false, use_cpu: true, bf16: null, packing_strategy: null}",
 		"{report_to: prometheus, metrics_address: '[::1]:0'}", "{metrics_address: '0.0.0.0:9464'}", "{report_to: prometheus, metrics_address: '0.0.0.0:9464', metrics_allow_remote: true}",
 	} {
@@ -108,6 +108,7 @@ func TestOptionsRefused(t *testing.T) {
 		{"eval_packing: true\nmax_length: null\neval_strategy: epoch\neval_split: 0.1", "eval_packing: is true, but max_length is null"},
 		{"lr_scheduler_type: linear\ntorch_compile: true", "line 2: torch_compile: is true"},
 		{"packing_strategy: ffd", `packing_strategy: is "ffd": it must be bfd or bfd_split or wrapped`},
+		{"eval_strategy: true", `eval_strategy: wants text, not "true"`},
 		{"eval_strategy: epoch", "eval_strategy: is epoch, but there are no rows to evaluate on"},
 		{"eval_on_start: true", "eval_on_start: is true, but there are no rows"},
 		{"{eval_split: 0.1, eval_data: {path: rows.jsonl}}", "eval_split: is 0.1, but eval_data names the rows"},

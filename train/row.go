@@ -98,6 +98,8 @@ func row(name string, fields rowfile.Row, there []string, textField string) (Row
 	var ok bool
 	if r.Tools, ok = unwrapped(get("tools")); !ok {
 		return r, stillhouse.Invalidf("%s: tools is a string that is not JSON", name)
+	} else if r.Tools != nil && json.Unmarshal(r.Tools, new([]map[string]json.RawMessage)) != nil {
+		return r, stillhouse.Invalidf("%s: tools is not a list of tools, each an object", name)
 	}
 	if v := get("chat_template_kwargs"); v != nil {
 		if err := json.Unmarshal(v, (*chat.TemplateVars)(&r.Vars)); err != nil {

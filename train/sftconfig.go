@@ -155,9 +155,9 @@ func (o *Options) UnmarshalYAML(block *yaml.Node) error {
 			continue
 		case key.Value == "pad_to_multiple_of" && slices.Contains([]string{"auto", "none", "None"}, value.Value):
 			continue
-		case strings.HasSuffix(key.Value, "_strategy") && value.ShortTag() == "!!bool": // YAML's no, as some write it
+		case strings.HasSuffix(key.Value, "_strategy") && value.ShortTag() == "!!bool" && !strings.EqualFold(value.Value, "true"): // YAML's no, as some write it
 			no := *value
-			no.Tag, no.Value = "!!str", map[string]string{"false": "no"}[strings.ToLower(value.Value)]
+			no.Tag, no.Value = "!!str", "no"
 			value = &no
 		case key.Value == "resume_from_checkpoint" && value.ShortTag() == "!!bool":
 			text := *value

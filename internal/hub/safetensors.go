@@ -180,6 +180,9 @@ func (s *Safetensors) openDir(dir string) error {
 }
 
 func (s *Safetensors) openFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // a pipe would be waited for
+		return stillhouse.Invalidf("%s is no file: give a safetensors file", path)
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return stillhouse.Invalidf("%s: there is no such file; download the model again", path)

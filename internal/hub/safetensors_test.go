@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"stillhouse"
@@ -192,6 +193,17 @@ func TestBrokenFiles(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) || stillhouse.KindOf(err) != stillhouse.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A pipe in the place of weights is refused, not waited for.
+func TestPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenSafetensors(path); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -2,7 +2,6 @@ package curate
 
 import (
 	"encoding/json"
-	"flag"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -13,8 +12,6 @@ import (
 	"stillhouse/curate/reward"
 	"stillhouse/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "write the golden tables anew")
 
 var candidate = testkit.Candidate
 

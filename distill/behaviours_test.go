@@ -2,10 +2,8 @@ package distill
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +14,6 @@ import (
 	"stillhouse"
 	"stillhouse/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "write the generated part of docs/distill.md anew")
 
 // A behaviour is one line of the table in docs/distill.md: what an endpoint does, what happens then, and the proof.
 type behaviour struct {
@@ -148,23 +144,12 @@ func TestBehaviours(t *testing.T) {
 
 // The table in docs/distill.md is that of the cases.
 func TestBehavioursPage(t *testing.T) {
-	const page, begin, end = "../docs/distill.md", "<!-- behaviours -->\n", "<!-- end of behaviours -->"
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	head, rest, ok := strings.Cut(string(text), begin)
-	require.True(t, ok, "%s has no line %s", page, begin)
-	_, tail, ok := strings.Cut(rest, end)
-	require.True(t, ok, "%s has no line %s", page, end)
 	var table strings.Builder
 	table.WriteString("| the endpoint … | then |\n|---|---|\n")
 	for _, b := range behaviours {
 		fmt.Fprintf(&table, "| %s | %s |\n", b.endpoint, b.then)
 	}
-	want := head + begin + table.String() + end + tail
-	if *update {
-		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
-	}
-	assert.True(t, want == string(text) || *update, "%s is not what the tests prove: run go test ./distill -run TestBehavioursPage -update", page)
+	testkit.Section(t, "../docs/distill.md", "behaviours", table.String())
 }
 
 // proveReset is for an endpoint that says by its headers that nothing is left until a reset.

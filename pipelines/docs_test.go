@@ -1,10 +1,8 @@
 package pipelines
 
 import (
-	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,28 +13,15 @@ import (
 	"stillhouse/distill/prompts"
 	"stillhouse/filter"
 	"stillhouse/internal/options"
+	"stillhouse/internal/testkit"
 	"stillhouse/train"
 )
-
-var update = flag.Bool("update", false, "write the generated documents anew")
 
 const configPage = "../docs/config.md"
 
 // TestConfigPage holds docs/config.md against the option structs.
 func TestConfigPage(t *testing.T) {
-	want := configDoc()
-	if *update {
-		if err := os.WriteFile(configPage, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(configPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not what the option structs say: run go test ./pipelines -run TestConfigPage -update", configPage)
-	}
+	testkit.Golden(t, configPage, configDoc())
 }
 
 func configDoc() string {

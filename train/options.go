@@ -89,7 +89,7 @@ type Options struct {
 	TrainSamplingStrategy string `yaml:"train_sampling_strategy" json:"train_sampling_strategy" doc:"random shuffles the rows of each epoch, sequential keeps their order."`
 	DataloaderDropLast    bool   `yaml:"dataloader_drop_last" json:"dataloader_drop_last" doc:"Leave out an epoch's last micro-batch when it is not full, and an evaluation's."`
 	Deterministic         bool   `yaml:"deterministic" json:"deterministic" doc:"Give the same weights and log to the last bit on any number of threads."`
-	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: activations are kept, never computed again."`
+	GradientCheckpointing *bool  `yaml:"gradient_checkpointing" json:"gradient_checkpointing" doc:"Changes nothing: what is cheap is computed again in the backward pass, everything else is kept."`
 }
 
 // Data are rows in a file.

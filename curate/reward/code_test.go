@@ -29,6 +29,8 @@ func newCode(t testing.TB, o Code) *codeReward {
 	r, err := o.New()
 	require.NoError(t, err)
 	if err := r.(*codeReward).Open(); err != nil && !o.Unsandboxed && strings.Contains(err.Error(), "namespace") {
+		// It runs wherever the kernel lets this user make namespaces, as on the machines that run .ci/run. Where it does not, the
+		// reward refuses to begin, and nothing of a program can be tried.
 		t.Skipf("nothing could be tried here: %v", err)
 	} else {
 		require.NoError(t, err)

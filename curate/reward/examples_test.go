@@ -142,13 +142,6 @@ func TestExamples(t *testing.T) {
 
 // The rewards in docs/curate.md are those of the examples.
 func TestRewardsPage(t *testing.T) {
-	const page, begin, end = "../../docs/curate.md", "<!-- rewards -->\n", "<!-- end of rewards -->"
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	head, rest, ok := strings.Cut(string(text), begin)
-	require.True(t, ok, "%s has no line %s", page, begin)
-	_, tail, ok := strings.Cut(rest, end)
-	require.True(t, ok, "%s has no line %s", page, end)
 	var b strings.Builder
 	kinds, files := readExamples(t)
 	for _, kind := range kinds {
@@ -165,11 +158,7 @@ func TestRewardsPage(t *testing.T) {
 		}
 		b.WriteString("\n")
 	}
-	want := head + begin + b.String() + end + tail
-	if *update {
-		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
-	}
-	assert.True(t, want == string(text) || *update, "%s is not what the tests prove: run go test ./curate/reward -run TestRewardsPage -update", page)
+	testkit.Section(t, "../../docs/curate.md", "rewards", b.String())
 }
 
 // short is the entry as somebody would write it: only what differs from the defaults.

@@ -187,7 +187,6 @@ var (
 	_ Undecided  = (*Judge)(nil)
 )
 
-func (*judge) Name() string       { return "judge" }
 func (j *judge) Concurrency() int { return j.o.Concurrency }
 
 // Version is that of the question too.

@@ -75,7 +75,7 @@ func TestMathParity(t *testing.T) {
 	line("**all**", &all)
 	b.WriteString("\nWhat is missed:\n\n| id | expected right | verdict | gold | answer text | evidence |\n|---|---|---|---|---|---|\n" + strings.Join(missed, ""))
 	t.Logf("agreement %.2f %%", 100*float64(all.agree)/float64(all.judged))
-	golden(t, "testdata/math_parity.md", b.String())
+	testkit.Golden(t, "testdata/math_parity.md", b.String())
 	require.GreaterOrEqual(t, float64(all.agree), 0.97*float64(all.judged))
 	require.Zero(t, all.falseRight)
 	require.Zero(t, all.falseWrong)

@@ -112,7 +112,6 @@ var (
 	_ Metered    = (*rewardModel)(nil)
 )
 
-func (*rewardModel) Name() string      { return "reward_model" }
 func (r *rewardModel) Version() string { return postVersion("1", r.o.Version) }
 
 // Score asks the model.

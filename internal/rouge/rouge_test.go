@@ -1,11 +1,9 @@
 package rouge
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
+	"stillhouse/internal/testkit"
 	"strings"
 	"testing"
 
@@ -15,23 +13,16 @@ import (
 
 // TestGolden compares with rouge-score, bit by bit.
 func TestGolden(t *testing.T) {
-	f, err := os.Open("../../testdata/rouge/golden.jsonl")
-	require.NoError(t, err)
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	n := 0
-	for ; lines.Scan(); n++ {
-		var row struct {
-			Target, Prediction   string
-			Tokens               []string
-			Precision, Recall, F float64
-		}
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &row))
+	rows := testkit.Lines[struct {
+		Target, Prediction   string
+		Tokens               []string
+		Precision, Recall, F float64
+	}](t, "../../testdata/rouge/golden.jsonl")
+	for _, row := range rows {
 		assert.Equal(t, strings.Join(row.Tokens, " "), strings.Join(Tokens(row.Target), " "), row.Target)
 		assert.Equal(t, Score{row.Precision, row.Recall, row.F}, L(row.Target, row.Prediction), row.Target)
 	}
-	require.NoError(t, lines.Err())
-	assert.Equal(t, 180, n)
+	assert.Len(t, rows, 180)
 }
 
 func TestWords(t *testing.T) {

@@ -70,7 +70,13 @@ func (o *linearOp) DiffWRT(n int) []bool {
 func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	// The weights first: x is read for the last time here, its gradient may then take its memory.
 	out := make(gorgonia.Nodes, 1, len(in))
-	var x *gorgonia.Node
+	x := in[0]
+	if o.weights[0].grad != nil {
+		var err error
+		if x, err = inBackward(x, grad); err != nil {
+			return nil, err
+		}
+	}
 	at := 0
 	for i, w := range o.weights {
 		if w.grad == nil {
@@ -79,12 +85,6 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 			continue
 		}
 		o.overwrite(w)
-		var err error
-		if x == nil {
-			if x, err = inBackward(in[0], grad); err != nil {
-				return nil, err
-			}
-		}
 		dw, err := gorgonia.ApplyOp(&linearWeightGradient{w.gradient(fmt.Sprint(o.name, ".", i), 2), o, w, at}, grad, x)
 		if err != nil {
 			return nil, err
@@ -108,8 +108,7 @@ func (o *linearOp) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.
 	}
 	if o.trained[0] {
 		nodes := append(gorgonia.Nodes{grad}, in[1:1+len(o.weights)]...)
-		x := &linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}
-		dx, err := gorgonia.ApplyOp(x, nodes...)
+		dx, err := gorgonia.ApplyOp(&linearInputGradient{newActivation(o.name+".dx", len(nodes), o.capacity, o.in), o}, nodes...)
 		if err != nil {
 			return nil, err
 		}

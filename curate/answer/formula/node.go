@@ -72,9 +72,6 @@ func newNumber(v *big.Rat, decimals int) *Node {
 
 func whole(n int64) *Node { return newNumber(big.NewRat(n, 1), -1) }
 
-// FromRat is the formula of one number. Decimals are the digits behind its point, -1 where it isn't one literal.
-func FromRat(v *big.Rat, decimals int) *Node { return newNumber(v, decimals) }
-
 func call(name string, args ...*Node) *Node { return &Node{Kind: Call, Name: name, Args: args} }
 
 func (n *Node) scalar() bool { return n.Kind <= Call }

@@ -33,17 +33,6 @@ func BestOrder(rows []Rated) []int {
 	return order
 }
 
-// BestOfK is the first n of BestOrder among the candidates whose reward is at least min; -Inf is no minimum.
-func BestOfK(rows []Rated, n int, min float64) []int {
-	order := BestOrder(rows)
-	for i, at := range order {
-		if i == n || rows[at].Reward < min {
-			return order[:i]
-		}
-	}
-	return order
-}
-
 // bySample are the places of the rows that are wanted, by their sample numbers.
 func bySample(rows []Rated, want func(Rated) bool) []int {
 	order := make([]int, 0, len(rows))

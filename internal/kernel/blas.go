@@ -62,14 +62,14 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 	if m == 0 || n == 0 {
 		return
 	}
-	// Threads share the longer side of C in strips that suit the inner kernels. What is too little work for a second
-	// thread is left whole.
+	// What is too little work for a second thread is left whole.
 	const least = 1 << 19
-	onTiles := tiles && min(m, n, k) >= 32 && m*n*k >= least
-	strip := 48
-	if onTiles {
-		strip = 32
+	if tiles && min(m, n, k) >= 32 && m*n*k >= least {
+		gemmOnTiles(side{a, m, lda, transA, false, alpha}, side{b, n, ldb, transB, true, 1}, k, beta, c, ldc)
+		return
 	}
+	// Threads share the longer side of C in strips that suit the inner kernels.
+	const strip = 48
 	strips, grain := (max(m, n)+strip-1)/strip, 1+least/max(1, strip*min(m, n)*k)
 	cut := pieces
 	if cut == 0 {
@@ -83,12 +83,6 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 		}
 		if transB {
 			bt = column * ldb
-		}
-		if onTiles {
-			scratch := takeTiles()
-			defer giveTiles(scratch)
-			C.sh_tiles_gemm(flag(transA), flag(transB), C.long(rows), C.long(columns), C.long(k), C.float(alpha), ptr(a[at:]), C.long(lda), ptr(b[bt:]), C.long(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.long(ldc), scratch)
-			return
 		}
 		blas()
 		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))

@@ -10,6 +10,7 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <immintrin.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -130,13 +131,14 @@ PACK(pack_a_transposed, 1, 0)
 PACK(pack_b, 1, 1)
 PACK(pack_b_transposed, 0, 1)
 
-// C[32, 32] = or += a panel of A times a panel of B, `slabs` deep. Meanwhile `lines` cache lines of what comes next are
-// fetched with every slab.
-static void product_of_panels(long slabs, const uint16_t *a, const uint16_t *b, float *c, long ldc, int add, const char *next, long lines) {
-	for (int i = 0; i < 32; i++) {
-		__builtin_prefetch(c + i * ldc, 1);
-		__builtin_prefetch(c + i * ldc + 16, 1);
-	}
+void sh_tiles_pack(int columns, int trans, const float *x, long ld, long lines, long k, float alpha, void *to) {
+	void (*const pack[])(const float *, long, long, long, float, uint16_t *) = {pack_a, pack_a_transposed, pack_b, pack_b_transposed};
+	pack[2 * columns + trans](x, ld, lines, k, alpha, to);
+}
+
+// C[32, 32] = or += a panel of A times a panel of B, `slabs` deep. Meanwhile, `lines` cache lines of what comes next are fetched with
+// every slab, and the block of C `after` this one.
+static void product_of_panels(long slabs, const uint16_t *a, const uint16_t *b, float *c, long ldc, int add, const char *next, long lines, const float *after) {
 	float *below = c + 16 * ldc;
 	if (add) {
 		_tile_loadd(0, c, ldc * 4);
@@ -157,22 +159,38 @@ static void product_of_panels(long slabs, const uint16_t *a, const uint16_t *b, 
 	_tile_dpbf16ps(1, 4, 7); \
 	_tile_dpbf16ps(2, 5, 6); \
 	_tile_dpbf16ps(3, 5, 7)
+// Brings a sixth of the next slabs near. Where the core has another thread to run, products wait for each tile that is not.
+#define FETCH(sixth)                                     \
+	for (int i = 0; i < TILE; i += 32) {                 \
+		__builtin_prefetch(a + SLAB + (sixth) * TILE + i); \
+		__builtin_prefetch(b + SLAB + (sixth) * TILE + i); \
+	}
 	for (long p = 0; p < slabs; p++, a += SLAB, b += SLAB) {
+		FETCH(0);
 		LOAD(4, 5, a, 0); // each step of the walk from a0·b2 to a0·b0 loads one side only
 		LOAD(6, 7, b, 2);
 		MULTIPLY;
+		FETCH(1);
 		LOAD(6, 7, b, 1);
 		MULTIPLY;
+		FETCH(2);
 		LOAD(4, 5, a, 1);
 		MULTIPLY;
+		FETCH(3);
 		LOAD(6, 7, b, 0);
 		MULTIPLY;
+		FETCH(4);
 		LOAD(4, 5, a, 2);
 		MULTIPLY;
+		FETCH(5);
 		LOAD(4, 5, a, 0);
 		MULTIPLY;
 		for (long i = 0; i < lines; i++, next += 64)
 			__builtin_prefetch(next, 0, 2);
+		for (long i = 0; i < 2 && p < 16; i++, after += ldc) {
+			__builtin_prefetch(after, 1);
+			__builtin_prefetch(after + 16, 1);
+		}
 	}
 	_tile_stored(0, c, ldc * 4);
 	_tile_stored(1, c + 16, ldc * 4);
@@ -180,36 +198,7 @@ static void product_of_panels(long slabs, const uint16_t *a, const uint16_t *b, 
 	_tile_stored(3, below + 16, ldc * 4);
 }
 
-// One block of C, m ≤ SH_TILES_M and n ≤ SH_TILES_N, = or += the packed sides.
-static void product_of_blocks(long m, long n, long slabs, const uint16_t *a, const uint16_t *b, float *c, long ldc, int add) {
-	const long panel = slabs * SLAB, fetched = SLAB * 2 / 64 / ((m + 31) / 32); // the panels of A share in fetching the next of B
-	float edge[32 * 32] __attribute__((aligned(64)));
-	for (long j = 0; j < n; j += 32, b += panel)
-		for (long i = 0; i < m; i += 32) {
-			const uint16_t *rows = a + i / 32 * panel;
-			const char *next = (const char *)(b + panel) + i / 32 * slabs * fetched * 64;
-			float *to = c + i * ldc + j;
-			long height = m - i < 32 ? m - i : 32, width = n - j < 32 ? n - j : 32, lines = n - j > 32 ? fetched : 0;
-			if (height == 32 && width == 32) {
-				product_of_panels(slabs, rows, b, to, ldc, add, next, lines);
-				continue;
-			}
-			for (long y = 0; add && y < height; y++)
-				memcpy(edge + 32 * y, to + y * ldc, width * sizeof *to);
-			product_of_panels(slabs, rows, b, edge, 32, add, next, lines);
-			for (long y = 0; y < height; y++)
-				memcpy(to + y * ldc, edge + 32 * y, width * sizeof *to);
-		}
-}
-
-static void scale_block(float *c, long ldc, long m, long n, float by) {
-	for (long i = 0; i < m; i++)
-		for (long j = 0; j < n; j++)
-			c[i * ldc + j] *= by;
-}
-
-void sh_tiles_gemm(int ta, int tb, long m, long n, long k, float alpha, const float *a, long lda, const float *b, long ldb,
-                   float beta, float *c, long ldc, void *scratch) {
+void sh_tiles_multiply(int by_rows, long m, long n, long k, const void *packed_a, const void *packed_b, float *c, long ldc, int add) {
 	struct {
 		uint8_t palette, start, reserved[14];
 		uint16_t bytes[16]; // of a tile's row
@@ -220,28 +209,28 @@ void sh_tiles_gemm(int ta, int tb, long m, long n, long k, float alpha, const fl
 		config.rows[i] = 16;
 	}
 	_tile_loadconfig(&config);
-	if (beta != 0 && beta != 1)
-		scale_block(c, ldc, m, n, beta);
-	uint16_t *const packed_a = scratch, *const packed_b = packed_a + SH_TILES_M * SH_TILES_K * PART;
-	const long cuts = (k + SH_TILES_K - 1) / SH_TILES_K, depth = ((k + cuts - 1) / cuts + 31) / 32 * 32;
-	for (long p = 0; p < k; p += depth) {
-		const long deep = k - p < depth ? k - p : depth, slabs = (deep + 31) / 32;
-		for (long j = 0; j < n; j += SH_TILES_N) {
-			const long wide = n - j < SH_TILES_N ? n - j : SH_TILES_N;
-			if (tb)
-				pack_b_transposed(b + j * ldb + p, ldb, wide, deep, 1, packed_b);
-			else
-				pack_b(b + p * ldb + j, ldb, wide, deep, 1, packed_b);
-			for (long i = 0; i < m; i += SH_TILES_M) {
-				const long high = m - i < SH_TILES_M ? m - i : SH_TILES_M;
-				if (ta)
-					pack_a_transposed(a + p * lda + i, lda, high, deep, alpha, packed_a);
-				else
-					pack_a(a + i * lda + p, lda, high, deep, alpha, packed_a);
-				product_of_blocks(high, wide, slabs, packed_a, packed_b, c + i * ldc + j, ldc, p > 0 || beta != 0);
+	const long slabs = (k + 31) / 32, panel = slabs * SLAB, outer = by_rows ? m : n, inner = by_rows ? n : m;
+	const long fetched = SLAB * 2 / 64 / ((inner + 31) / 32); // the panels of one side share in fetching the other's next
+	const uint16_t *const from = by_rows ? packed_a : packed_b;
+	float edge[32 * 32] __attribute__((aligned(64)));
+	for (long o = 0; o < outer; o += 32)
+		for (long i = 0; i < inner; i += 32) {
+			const long row = by_rows ? o : i, column = by_rows ? i : o, high = m - row < 32 ? m - row : 32, wide = n - column < 32 ? n - column : 32;
+			const uint16_t *a = (const uint16_t *)packed_a + row / 32 * panel, *b = (const uint16_t *)packed_b + column / 32 * panel;
+			const char *next = (const char *)(from + (o / 32 + 1) * panel) + i / 32 * slabs * fetched * 64;
+			float *to = c + row * ldc + column;
+			const float *after = i + 32 < inner ? to + (by_rows ? 32 : 32 * ldc) : by_rows ? c + (row + 32) * ldc : c + column + 32;
+			const long lines = outer - o > 32 ? fetched : 0;
+			if (high == 32 && wide == 32) {
+				product_of_panels(slabs, a, b, to, ldc, add, next, lines, after);
+				continue;
 			}
+			for (long y = 0; add && y < high; y++)
+				memcpy(edge + 32 * y, to + y * ldc, wide * sizeof *to);
+			product_of_panels(slabs, a, b, edge, 32, add, next, lines, edge);
+			for (long y = 0; y < high; y++)
+				memcpy(to + y * ldc, edge + 32 * y, wide * sizeof *to);
 		}
-	}
 	_tile_release();
 }
 
@@ -249,9 +238,12 @@ void sh_tiles_gemm(int ta, int tb, long m, long n, long k, float alpha, const fl
 
 int sh_tiles(void) { return 0; }
 
-void sh_tiles_gemm(int ta, int tb, long m, long n, long k, float alpha, const float *a, long lda, const float *b, long ldb,
-                   float beta, float *c, long ldc, void *scratch) {
-	(void)ta, (void)tb, (void)m, (void)n, (void)k, (void)alpha, (void)a, (void)lda, (void)b, (void)ldb, (void)beta, (void)c, (void)ldc, (void)scratch;
+void sh_tiles_pack(int columns, int trans, const float *x, long ld, long lines, long k, float alpha, void *to) {
+	(void)columns, (void)trans, (void)x, (void)ld, (void)lines, (void)k, (void)alpha, (void)to;
+}
+
+void sh_tiles_multiply(int by_rows, long m, long n, long k, const void *packed_a, const void *packed_b, float *c, long ldc, int add) {
+	(void)by_rows, (void)m, (void)n, (void)k, (void)packed_a, (void)packed_b, (void)c, (void)ldc, (void)add;
 }
 
 #endif

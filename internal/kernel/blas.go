@@ -2,7 +2,7 @@
 // and fused kernels in C, all fp32.
 //
 // Matrices are row-major slices. Kernels dispatch on the processor at run time and split their rows over [Threads]
-// goroutines in fixed pieces, so that results do not depend on timing.
+// goroutines in pieces whose results do not depend on which does them, nor when.
 package kernel
 
 /*
@@ -16,6 +16,7 @@ import "C"
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -87,14 +88,12 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 		blas()
 		C.sh_sgemm(flag(transA), flag(transB), C.int(rows), C.int(columns), C.int(k), C.float(alpha), ptr(a[at:]), C.int(lda), ptr(b[bt:]), C.int(ldb), C.float(beta), ptr(c[row*ldc+column:]), C.int(ldc))
 	}
-	Parallel(cut, 1, func(from, to int) {
-		for p := from; p < to; p++ {
-			first, last := strips*p/cut*strip, min(max(m, n), strips*(p+1)/cut*strip)
-			if m >= n {
-				product(first, last-first, 0, n)
-			} else {
-				product(0, m, first, last-first)
-			}
+	whoIsFree(cut, func(p int) {
+		first, last := strips*p/cut*strip, min(max(m, n), strips*(p+1)/cut*strip)
+		if m >= n {
+			product(first, last-first, 0, n)
+		} else {
+			product(0, m, first, last-first)
 		}
 	})
 }
@@ -110,17 +109,29 @@ func ptr(s []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceDa
 
 // Parallel calls do(from, to) for pieces of 0..n, each of at least grain, on up to [Threads] goroutines.
 func Parallel(n, grain int, do func(from, to int)) {
-	pieces := min(threads, (n+grain-1)/max(1, grain))
-	if pieces <= 1 {
+	// More pieces than threads: where one has to share its core with another program, the others do more.
+	pieces := min(4*threads, (n+grain-1)/max(1, grain))
+	if threads == 1 || pieces <= 1 {
 		if n > 0 {
 			do(0, n)
 		}
 		return
 	}
-	var wg sync.WaitGroup
-	for p := 1; p < pieces; p++ {
-		wg.Go(func() { do(n*p/pieces, n*(p+1)/pieces) })
+	whoIsFree(pieces, func(p int) { do(n*p/pieces, n*(p+1)/pieces) })
+}
+
+// whoIsFree calls do(0), … do(n-1), each once, on up to [Threads] goroutines; each takes the next when it is done with one.
+func whoIsFree(n int, do func(i int)) {
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			do(i)
+		}
 	}
-	do(0, n/pieces)
+	var wg sync.WaitGroup
+	for range min(threads, n) - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 }

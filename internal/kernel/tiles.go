@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"sync"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -134,16 +133,6 @@ func scaleRows(c []float32, m, n, ldc int, by float32) {
 			c[i*ldc+j] *= by
 		}
 	}
-}
-
-// whoIsFree calls do(0), … do(n-1), each once, on up to [Threads] goroutines; each takes the next when it is done with one.
-func whoIsFree(n int, do func(i int)) {
-	var next atomic.Int64
-	Parallel(min(n, threads), 1, func(int, int) {
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-			do(i)
-		}
-	})
 }
 
 // A pool is memory for packed sides that is not in use. It is kept for good, in the largest size that was wanted.

@@ -15,8 +15,8 @@ var tiles = C.sh_tiles() != 0
 
 // Products names what computes matrix products on this processor: amx where it has that matrix unit and the system lets
 // it be used, else openblas. On amx every float is taken as the sum of three bf16 and the products that matter in fp32
-// are added in fp32: as exact as a BLAS, and 1.4 to 1.7 times as fast as OpenBLAS with AVX-512 (BenchmarkGemm). Small
-// products stay with OpenBLAS.
+// are added in fp32: as exact as a BLAS, and faster than OpenBLAS with AVX-512 where no other program is on the core
+// (BenchmarkGemm). Small products stay with OpenBLAS.
 func Products() string {
 	if tiles {
 		return "amx"
@@ -120,7 +120,7 @@ func cutLines(lines int) (cut []int) {
 		cut = append(cut, at)
 		fair := linesAtOnce
 		if threads > 1 {
-			fair = (lines - at) / (2 * threads) / panel * panel
+			fair = (lines - at) / threads / panel * panel
 		}
 		at += min(lines-at, max(2*panel, min(linesAtOnce, fair)))
 	}
